@@ -1,0 +1,160 @@
+//! Every maximum that envol imposes, each with its reason. A limit that a standard imposes says so.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// A volume name is a file name, an NBD export name and a word in logs: short enough for all three.
+pub const VOLUME_NAME_MAX: usize = 64;
+
+/// One daemon keeps at most this many volumes: each costs a record in memory and a file in the state directory.
+pub const VOLUMES_MAX: usize = 10_000;
+
+/// The largest volume: 256 key scopes of 1 TiB (FORMAT.md, Key scopes); EBS stops at 64 TiB.
+pub const VOLUME_SIZE_MAX: u64 = 256 << 40;
+
+/// A volume has at most this many key scopes, so that its expanded keys stay within a few hundred KiB of locked memory.
+pub const SCOPES_MAX: u64 = 256;
+
+/// A header copy is read and written within this bound, whatever its length field says.
+pub const HEADER_COPY_MAX: usize = 16 << 10;
+
+/// A wrapped key as the KMS gives it (CiphertextBlob is at most 6,144 bytes in the AWS model).
+pub const WRAPPED_KEY_MAX: usize = 6_144;
+
+/// An encryption context, serialised; the bound that the XKS specification sets for AAD.
+pub const ENCRYPTION_CONTEXT_MAX: usize = 8_192;
+
+/// A key's name in a request to the KMS, by the AWS model.
+pub const KEY_NAME_MAX: usize = 2_048;
+
+/// A KMS key's description, by the AWS model.
+pub const KEY_DESCRIPTION_MAX: usize = 8_192;
+
+/// What Encrypt takes at the most, by the AWS model.
+pub const ENCRYPT_PLAINTEXT_MAX: usize = 4_096;
+
+/// What GenerateDataKey gives at the most, by the AWS model.
+pub const GENERATED_DATA_KEY_MAX: u16 = 1_024;
+
+/// On-demand rotations of one KMS key, as AWS allows.
+pub const KEY_ROTATIONS_MAX: usize = 25;
+
+/// An alias with its prefix, by the AWS model.
+pub const ALIAS_MAX: usize = 256;
+
+/// Aliases of one KMS key, as AWS allows.
+pub const ALIASES_PER_KEY_MAX: usize = 50;
+
+/// Days that a KMS key is pending deletion before it is gone, as AWS allows.
+pub const DELETION_WINDOW_DAYS: RangeInclusive<u32> = 7..=30;
+
+/// A message between the KMS and its HSM part: a context of 8 KiB, a blob of 6 KiB and the rest fit well within.
+pub const HSM_MESSAGE_MAX: usize = 32 << 10;
+
+/// What the embedded KMS's store keeps in memory of its file; redb's default is 1 GiB, and the store is small.
+pub const KEY_STORE_CACHE_BYTES: usize = 4 << 20;
+
+/// The largest READ or WRITE: what the NBD protocol tells clients to count on without asking.
+pub const REQUEST_MAX: u32 = 32 << 20;
+
+/// One total deadline for the whole NBD handshake, not restarted by a byte.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Option data of one NBD option: a 4,096-byte export name and every information request that exists fit well within.
+pub const OPTION_DATA_MAX: u32 = 64 << 10;
+
+/// NBD options in one handshake, beside four for each visible export (`qemu-nbd --list` sends three an export).
+pub const OPTIONS_BASE: usize = 32;
+
+/// An export name, by the NBD protocol.
+pub const EXPORT_NAME_MAX: usize = 4_096;
+
+/// How much of a name that we do not know is repeated in an error text.
+pub const ECHOED_NAME_MAX: usize = 80;
+
+/// An option error text. nbd-client mishandles texts of 4,096 bytes and more; kept far below.
+pub const OPTION_ERROR_TEXT_MAX: usize = 1_000;
+
+/// What nbd-client shows of a refusal's text: it cuts its message to 149 bytes, of which 54 are its own.
+pub const NBD_CLIENT_TEXT_MAX: usize = 95;
+
+/// NBD connections of one listener at once.
+pub const CONNECTIONS_PER_LISTENER: usize = 400;
+
+/// NBD connections still in the handshake, of one listener at once: the half-open never crowd out the live.
+pub const HANDSHAKES_PER_LISTENER: usize = 100;
+
+/// Of those, from one user or one address: a single peer cannot keep all others out.
+pub const HANDSHAKES_PER_PEER: usize = 50;
+
+/// How long a reply may wait for a client that does not read.
+pub const SEND_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Bytes of READ and WRITE payload in flight for one connection; past it, the connection is not read from.
+pub const IN_FLIGHT_BYTES_PER_CONNECTION: usize = 64 << 20;
+
+/// Requests in flight for one connection; past it, the connection is not read from.
+pub const IN_FLIGHT_REQUESTS_PER_CONNECTION: usize = 1_024;
+
+/// Runs in one answer to BLOCK_STATUS: 32 KiB of reply; the client asks again for the rest.
+pub const STATUS_RUNS_MAX: usize = 4_096;
+
+/// A TRIM or WRITE_ZEROES is carried out in steps of this size, so that a long one holds no lock for long.
+pub const ZERO_STEP: u64 = 64 << 20;
+
+/// A control request's body: names, a description of 8,192 bytes, and room.
+pub const CONTROL_BODY_MAX: usize = 64 << 10;
+
+/// The head of a control request must have arrived by then, and then its body.
+pub const CONTROL_READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Control connections at once.
+pub const CONTROL_CONNECTIONS_MAX: usize = 64;
+
+/// Control connections of one user (root excepted) at once, so that no user locks the others out.
+pub const CONTROL_CONNECTIONS_PER_USER: usize = 32;
+
+/// An attach ends, one way or the other, by then (the bound on the KMS's answer included).
+pub const ATTACH_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A detach waits this long for requests in flight before it answers ESHUTDOWN to the rest.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A clean stop of the whole daemon ends by then.
+pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long `detach` waits for a client that has just closed its connection before it calls the volume busy.
+pub const DETACH_GRACE: Duration = Duration::from_millis(500);
+
+/// The dead-connection window after a restart, unless configured: as long as a kernel client waits.
+pub const DEAD_CONNECTION_WINDOW: Duration = Duration::from_secs(60);
+
+/// Calls to one KMS at once: a thousand attaches at boot ask in turn.
+pub const KMS_CALLS_AT_ONCE: usize = 8;
+
+/// Calls to one KMS that were given up and have not returned: each is a thread. Past it, nothing more is asked of it.
+pub const KMS_CALLS_LEFT_BEHIND: isize = 64;
+
+/// One call to a KMS is given up by then, and tried again while the attach's own deadline lasts.
+pub const KMS_CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often one attach asks a KMS that throttles or cannot be reached.
+pub const KMS_TRIES_MAX: u32 = 16;
+
+/// The first pause between two tries; doubles each time.
+pub const KMS_BACK_OFF_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause between two tries of one attach.
+pub const KMS_BACK_OFF_MOST: Duration = Duration::from_secs(3);
+
+/// Volumes of one KMS attached again at once after a restart.
+pub const REATTACH_AT_ONCE: usize = 8;
+
+/// The first pause before a re-attach that the KMS did not answer is tried again; doubles each time.
+pub const REATTACH_BACK_OFF_FIRST: Duration = Duration::from_millis(500);
+
+/// The longest pause before a re-attach is tried again: how late a KMS's return is noticed.
+pub const REATTACH_BACK_OFF_MOST: Duration = Duration::from_secs(15);
+
+/// How much of the event log one read gives.
+pub const EVENT_READ_MAX: usize = 1 << 20;

@@ -1,0 +1,6 @@
+//! System calls that std lacks, each behind a safe function that keeps its invariants here.
+//!
+//! With `crypto/` the only place for `unsafe`; every block says why it is sound.
+#![allow(unsafe_code, reason = "raw system calls and mappings live here, each wrapped safely")]
+
+pub mod locked;
