@@ -4,3 +4,4 @@
 #![allow(unsafe_code, reason = "raw system calls and mappings live here, each wrapped safely")]
 
 pub mod locked;
+pub(crate) mod locked_box;

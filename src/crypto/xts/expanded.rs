@@ -1,0 +1,80 @@
+//! The expanded keys of an engine, and the one place where an engine's functions are called.
+//!
+//! A value of [`Expanded`] for an x86 engine exists only where the processor was seen to have its instructions; that is
+//! what makes the calls below sound.
+
+use super::KeyRefused;
+use super::engine::Engine;
+use super::portable;
+use super::runs::Runs;
+use super::tweak::Tweak;
+#[cfg(target_arch = "x86_64")]
+use super::{aes_ni, schedule, vaes256};
+use crate::crypto::stack;
+use crate::sys::locked_box::Locked;
+
+/// Round keys in locked memory, wiped on drop.
+pub(super) enum Expanded {
+    #[cfg(target_arch = "x86_64")]
+    Vaes256(Locked<schedule::Keys>),
+    #[cfg(target_arch = "x86_64")]
+    AesNi(Locked<schedule::Keys>),
+    Portable(Locked<portable::Keys>),
+}
+
+impl Expanded {
+    /// Expands both halves for `engine`, if the processor can run it.
+    pub(super) fn new(engine: Engine, data: &[u8; 32], tweak: &[u8; 32]) -> Result<Self, KeyRefused> {
+        if !engine.is_available() {
+            return Err(KeyRefused::NoSuchEngine(engine));
+        }
+        // SAFETY: both x86 engines are available only where the AES instructions are.
+        #[cfg(target_arch = "x86_64")]
+        let x86 = || Locked::filled_by(|slot| slot.write(unsafe { schedule::Keys::expand(data, tweak) }));
+        let portable = || Locked::filled_by(|slot| slot.write(portable::Keys::expand(data, tweak)));
+        let expanded = stack::wiped_after(|| match engine {
+            #[cfg(target_arch = "x86_64")]
+            Engine::Vaes256 => x86().map(Self::Vaes256),
+            #[cfg(target_arch = "x86_64")]
+            Engine::AesNi => x86().map(Self::AesNi),
+            Engine::Portable => portable().map(Self::Portable),
+        });
+        Ok(expanded?)
+    }
+
+    /// Encrypts tweak values in place with the tweak half.
+    pub(super) fn encrypt_tweaks(&self, tweaks: &mut [Tweak]) {
+        match self {
+            // SAFETY: an engine's keys exist only where its instructions do, and VAES is offered only beside AES-NI.
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes256(keys) | Self::AesNi(keys) => unsafe { aes_ni::encrypt_blocks(&keys.tweak, tweaks) },
+            Self::Portable(keys) => keys.encrypt_tweaks(tweaks),
+        }
+    }
+
+    /// Encrypts each run in place from its starting tweak.
+    pub(super) fn encrypt(&self, starts: &[Tweak], runs: Runs<'_>) {
+        match self {
+            // SAFETY: these keys exist only where the engine's instructions do.
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes256(keys) => unsafe { vaes256::encrypt(&keys.encrypt, starts, runs) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::AesNi(keys) => unsafe { aes_ni::encrypt(&keys.encrypt, starts, runs) },
+            Self::Portable(keys) => keys.encrypt(starts, runs),
+        }
+    }
+
+    /// Decrypts each run in place from its starting tweak.
+    pub(super) fn decrypt(&self, starts: &[Tweak], runs: Runs<'_>) {
+        match self {
+            // SAFETY: these keys exist only where the engine's instructions do.
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes256(keys) => unsafe { vaes256::decrypt(&keys.decrypt, starts, runs) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::AesNi(keys) => unsafe { aes_ni::decrypt(&keys.decrypt, starts, runs) },
+            Self::Portable(keys) => keys.decrypt(starts, runs),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! AES-256-XTS (IEEE 1619) over whole sectors or single 512-byte pieces of them.
+//!
+//! Owns the expanded keys and cuts requests: tweaks of many sectors are encrypted as one batch (`expanded`), then each
+//! sector's pieces (`runs`) go through an [`Engine`] in place. After construction no key is expanded, nothing is
+//! allocated, and no branch or address depends on a key or on data. Which key belongs to which place of a volume, and
+//! what counts as a hole, is the volume's business.
+
+#[cfg(target_arch = "x86_64")]
+mod aes_ni;
+mod engine;
+mod expanded;
+mod portable;
+mod runs;
+#[cfg(target_arch = "x86_64")]
+mod schedule;
+mod tweak;
+#[cfg(target_arch = "x86_64")]
+mod vaes256;
+
+pub use engine::Engine;
+
+use super::digest;
+use crate::secret::Secret;
+use crate::units::{PIECE, PieceNumber, SectorSize};
+use expanded::Expanded;
+use runs::{Piece, Runs};
+use tweak::Tweak;
+
+const PIECE_BYTES: usize = size_of::<Piece>();
+const _: () = assert!(PIECE_BYTES as u64 == PIECE, "the engines' piece is the volume's");
+
+/// How many sectors' tweaks are encrypted together: enough to keep the AES units busy, little enough for the stack.
+const TWEAKS_AT_ONCE: usize = 32;
+
+/// The expanded keys of one key scope, in locked memory, wiped on drop.
+pub struct XtsKey {
+    keys: Expanded,
+}
+
+/// A key that was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefused {
+    /// The halves are equal: IEEE 1619 and FIPS 140-3 IG C.I forbid it.
+    #[error("the two halves of the sector key are equal")]
+    EqualHalves,
+    /// The engine asked for needs instructions that this processor lacks.
+    #[error("this processor cannot run the cipher engine {0}")]
+    NoSuchEngine(Engine),
+    /// No locked memory for the expanded keys.
+    #[error(transparent)]
+    NoLockedMemory(#[from] crate::sys::locked::LockingFailed),
+}
+
+impl XtsKey {
+    /// Expands `key`, the data half, then the tweak half, for the fastest engine.
+    ///
+    /// # Errors
+    /// Equal halves (compared in constant time), or no locked memory.
+    pub fn new(key: &Secret<64>) -> Result<Self, KeyRefused> {
+        Self::with_engine(key, Engine::fastest())
+    }
+
+    /// Expands `key` for one engine; every engine gives the same bytes.
+    ///
+    /// # Errors
+    /// As [`XtsKey::new`], and where the processor cannot run `engine`.
+    pub fn with_engine(key: &Secret<64>, engine: Engine) -> Result<Self, KeyRefused> {
+        let (halves, _) = key.expose().as_chunks::<32>();
+        let [data, tweak]: &[_; 2] = halves.try_into().expect("64 bytes are two halves");
+        if digest::equal(data, tweak) {
+            return Err(KeyRefused::EqualHalves);
+        }
+        Ok(Self { keys: Expanded::new(engine, data, tweak)? })
+    }
+
+    /// Encrypts `data` in place: whole 512-byte pieces, `first` being the number of its first piece in the volume.
+    /// The tweak of a piece is that of its sector (piece number / pieces per sector, little-endian) times x^(32 k) for
+    /// the k-th piece of the sector; so a request may start and end in the middle of a 4096-byte sector.
+    ///
+    /// # Panics
+    /// Where `data` is not a multiple of 512 bytes.
+    pub fn encrypt(&self, sectors: SectorSize, first: PieceNumber, data: &mut [u8]) {
+        self.each_batch(sectors, first, data, |starts, runs| self.keys.encrypt(starts, runs));
+    }
+
+    /// Decrypts in place; as [`XtsKey::encrypt`].
+    ///
+    /// # Panics
+    /// Where `data` is not a multiple of 512 bytes.
+    pub fn decrypt(&self, sectors: SectorSize, first: PieceNumber, data: &mut [u8]) {
+        self.each_batch(sectors, first, data, |starts, runs| self.keys.decrypt(starts, runs));
+    }
+
+    /// Encrypts one data unit of IEEE 1619 in place, of any number of whole blocks under any tweak value. Volumes have no
+    /// such units; the published vectors do.
+    ///
+    /// # Panics
+    /// Where `data` is not a multiple of 16 bytes: ciphertext stealing is not part of this cipher.
+    pub fn encrypt_unit(&self, tweak: [u8; 16], data: &mut [u8]) {
+        self.one_unit(tweak, data, |starts, runs| self.keys.encrypt(starts, runs));
+    }
+
+    /// Decrypts one data unit in place; as [`XtsKey::encrypt_unit`].
+    ///
+    /// # Panics
+    /// Where `data` is not a multiple of 16 bytes.
+    pub fn decrypt_unit(&self, tweak: [u8; 16], data: &mut [u8]) {
+        self.one_unit(tweak, data, |starts, runs| self.keys.decrypt(starts, runs));
+    }
+
+    /// Cuts a request into batches of sectors and hands each to `cipher` with the sectors' starting tweaks.
+    fn each_batch(
+        &self,
+        sectors: SectorSize,
+        first: PieceNumber,
+        data: &mut [u8],
+        cipher: impl Fn(&[Tweak], Runs<'_>),
+    ) {
+        let (mut pieces, rest) = data.as_chunks_mut::<PIECE_BYTES>();
+        assert!(rest.is_empty(), "sector data comes in whole pieces");
+        let (mut sector, mut within, per_sector) = place(sectors, first);
+        let mut tweaks = [[0; 16]; TWEAKS_AT_ONCE];
+        while !pieces.is_empty() {
+            let count = (within + pieces.len()).div_ceil(per_sector).min(TWEAKS_AT_ONCE);
+            let (batch, later) = pieces.split_at_mut(pieces.len().min(count * per_sector - within));
+            let starts = &mut tweaks[..count];
+            for start in &mut *starts {
+                *start = u128::from(sector).to_le_bytes();
+                sector = sector.wrapping_add(1);
+            }
+            self.keys.encrypt_tweaks(starts);
+            starts[0] = tweak::pieces_later(starts[0], within);
+            cipher(starts, Runs::new(per_sector - within, per_sector, batch));
+            (pieces, within) = (later, 0);
+        }
+    }
+
+    /// Pieces go as they are; what is left of the unit goes through a piece of its own.
+    fn one_unit(&self, mut tweak: Tweak, data: &mut [u8], cipher: impl Fn(&[Tweak], Runs<'_>)) {
+        assert!(data.len().is_multiple_of(16), "a data unit comes in whole blocks");
+        self.keys.encrypt_tweaks(std::slice::from_mut(&mut tweak));
+        let (pieces, rest) = data.as_chunks_mut::<PIECE_BYTES>();
+        let mut padded = [[0; PIECE_BYTES]];
+        padded[0][..rest.len()].copy_from_slice(rest);
+        cipher(&[tweak::pieces_later(tweak, pieces.len())], Runs::one(&mut padded));
+        cipher(&[tweak], Runs::one(pieces));
+        rest.copy_from_slice(&padded[0][..rest.len()]);
+    }
+}
+
+/// The sector of a piece, the piece's place within it, and how many pieces a sector holds.
+fn place(sectors: SectorSize, piece: PieceNumber) -> (u64, usize, usize) {
+    let in_memory = |count: u64| usize::try_from(count).expect("a sector has at most 8 pieces");
+    let per_sector = sectors.pieces();
+    (piece.get() / per_sector, in_memory(piece.get() % per_sector), in_memory(per_sector))
+}
+
+#[cfg(test)]
+mod tests {
+    use aes::Aes256;
+    use aes::cipher::KeyInit;
+
+    use super::*;
+
+    fn filled(halves: &[u8; 64]) -> Secret<64> {
+        Secret::filled_by(|bytes| *bytes = *halves).expect("locks")
+    }
+
+    #[test]
+    fn equal_halves_are_refused_by_every_engine() {
+        for engine in Engine::available() {
+            assert_eq!(XtsKey::with_engine(&filled(&[7; 64]), engine).err(), Some(KeyRefused::EqualHalves));
+        }
+    }
+
+    #[test]
+    fn every_part_of_every_request_is_what_the_xts_mode_crate_makes_of_whole_sectors() {
+        let mut halves = [0; 64];
+        crate::crypto::random::fill(&mut halves);
+        let half = |part: &[u8]| Aes256::new_from_slice(part).expect("32 bytes");
+        let oracle = xts_mode::Xts128::new(half(&halves[..32]), half(&halves[32..]));
+        for (engine, sectors) in
+            Engine::available().into_iter().flat_map(|e| [(e, SectorSize::B512), (e, SectorSize::B4096)])
+        {
+            let key = XtsKey::with_engine(&filled(&halves), engine).expect("a good key");
+            let size = usize::try_from(sectors.bytes()).expect("small");
+            let mut plain = vec![0; 3 * size];
+            crate::crypto::random::fill(&mut plain);
+            let mut expected = plain.clone();
+            oracle.encrypt_area(&mut expected, size, 41, xts_mode::get_tweak_default);
+            for from in 0..plain.len() / 512 {
+                for to in from..=plain.len() / 512 {
+                    let first = PieceNumber::new(41 * sectors.pieces() + from as u64);
+                    let mut data = plain[from * 512..to * 512].to_vec();
+                    key.encrypt(sectors, first, &mut data);
+                    assert_eq!(data, expected[from * 512..to * 512], "{engine} {from}..{to}");
+                    key.decrypt(sectors, first, &mut data);
+                    assert_eq!(data, plain[from * 512..to * 512], "{engine} {from}..{to}");
+                }
+            }
+        }
+    }
+}

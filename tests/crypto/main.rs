@@ -1,0 +1,9 @@
+//! Sector encryption against what others published and computed. Every test runs on every engine of this processor.
+//!
+//! `published`: vectors of the IEEE, NIST and Wycheproof. `oracles`: random requests against OpenSSL and the `xts-mode`
+//! crate. `support`: keys, randomness, hexadecimal.
+#![allow(clippy::print_stderr, reason = "a skip and a seed are for whoever reads the output of a test")]
+
+mod oracles;
+mod published;
+mod support;
