@@ -3,5 +3,7 @@
 //! With `crypto/` the only place for `unsafe`; every block says why it is sound.
 #![allow(unsafe_code, reason = "raw system calls and mappings live here, each wrapped safely")]
 
+pub(crate) mod closing;
 pub mod locked;
 pub(crate) mod locked_box;
+pub(crate) mod storage;
