@@ -33,6 +33,7 @@
 
 pub mod block;
 pub mod crypto;
+pub mod kms;
 pub mod limits;
 pub mod names;
 pub mod places;

@@ -1,0 +1,132 @@
+//! The domain key's file: 32 bytes, mode 0600, outside the store's directory, made on first use.
+//!
+//! It is made whole or not at all: written under a passing name, synced, and linked to its own name only if that is
+//! free. A file that others can read, or of another length, is refused with what to do about it. The bytes go between
+//! the file and secret memory and nowhere else.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+
+use crate::crypto::random;
+use crate::secret::Secret;
+use crate::sys::locked::LockingFailed;
+
+/// Why there is no domain key.
+#[derive(Debug, thiserror::Error)]
+pub enum DomainKeyError {
+    /// The file cannot be read or written.
+    #[error("the domain key's file {path} failed")]
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+    /// There is a store, but its domain key is missing; a new one would open none of it.
+    #[error("the key store exists but its domain key {0} does not; put it back (without it no key can be used)")]
+    Missing(PathBuf),
+    /// It lies where the store lies.
+    #[error("the domain key {0} lies in the key store's directory, where it protects nothing; move it elsewhere")]
+    BesideStore(PathBuf),
+    /// Not a plain file.
+    #[error("the domain key {0} is not a regular file")]
+    NotAFile(PathBuf),
+    /// Others may read it.
+    #[error("the domain key {path} may be used by others (mode {mode:04o}); run: chmod 0600 {path}")]
+    Exposed {
+        /// Where it is.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Somebody else owns it.
+    #[error("the domain key {path} belongs to user {owner}; it must belong to the user that runs envol, or root")]
+    Owner {
+        /// Where it is.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Not 32 bytes.
+    #[error("the domain key {path} is {length} bytes long, not 32; restore it from a backup")]
+    Length {
+        /// Where it is.
+        path: PathBuf,
+        /// How long it is.
+        length: u64,
+    },
+    /// No locked memory to hold it.
+    #[error(transparent)]
+    NoLockedMemory(#[from] LockingFailed),
+}
+
+/// The domain key in the file `path`; made there if `may_make` and it does not exist.
+pub(super) fn load(path: &Path, store_dir: &Path, may_make: bool) -> Result<Secret<32>, DomainKeyError> {
+    let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
+    let place = directory(path);
+    let (place, store) = (place.canonicalize().map_err(failed)?, store_dir.canonicalize().map_err(failed)?);
+    if place.starts_with(store) {
+        return Err(DomainKeyError::BesideStore(path.to_owned()));
+    }
+    if !path.try_exists().map_err(failed)? {
+        if !may_make {
+            return Err(DomainKeyError::Missing(path.to_owned()));
+        }
+        let key = Secret::<32>::filled_by(|key| random::fill(key))?;
+        make(path, &key).map_err(failed)?;
+    }
+    read(path)
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Puts `key` in place durably, unless another got there first.
+fn make(path: &Path, key: &Secret<32>) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = Path::new(&unfinished);
+    match fs::remove_file(unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
+    file.write_all(key.expose())?;
+    file.sync_all()?;
+    match fs::hard_link(unfinished, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::remove_file(unfinished)?;
+    File::open(directory(path))?.sync_all()
+}
+
+fn read(path: &Path) -> Result<Secret<32>, DomainKeyError> {
+    let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
+    let facts = file.metadata().map_err(failed)?;
+    let path = path.to_owned();
+    if !facts.is_file() {
+        return Err(DomainKeyError::NotAFile(path));
+    }
+    if facts.mode() & 0o077 != 0 {
+        return Err(DomainKeyError::Exposed { path, mode: facts.mode() & 0o7777 });
+    }
+    if facts.uid() != 0 && facts.uid() != Uid::effective().as_raw() {
+        return Err(DomainKeyError::Owner { path, owner: facts.uid() });
+    }
+    if facts.len() != 32 {
+        return Err(DomainKeyError::Length { path, length: facts.len() });
+    }
+    let mut key = Secret::zeroed()?;
+    file.read_exact(key.expose_mut()).map_err(|source| DomainKeyError::File { path, source })?;
+    Ok(key)
+}

@@ -1,0 +1,191 @@
+//! The front's side of the boundary: one function for each request, over whatever carries the bytes.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use crate::sync::Mutex;
+use crate::sys::locked::{LockedMemory, LockingFailed};
+
+use super::protocol::{Failure, Malformed, Reply, Request, Token, read_frame, write_frame};
+use super::server::Hsm;
+use super::{KeyId, MaterialId, TOKEN_BYTES};
+
+/// The way to an HSM.
+pub struct Client(Transport);
+
+enum Transport {
+    InProcess(Hsm),
+    /// `None` once an exchange has failed: what comes next on the stream may answer another request.
+    Stream(Mutex<Option<UnixStream>>),
+}
+
+/// Why the HSM gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HsmError {
+    /// It answered that it could not.
+    #[error("the HSM refused")]
+    Failed(#[source] Failure),
+    /// It cannot be reached.
+    #[error("the HSM cannot be reached")]
+    Stream(#[from] io::Error),
+    /// An exchange failed before, and the stream is closed.
+    #[error("the HSM is gone")]
+    Gone,
+    /// It answered something else than was asked.
+    #[error("the HSM's answer cannot be understood")]
+    BadReply,
+    /// No locked memory for the request or the reply.
+    #[error(transparent)]
+    NoLockedMemory(#[from] LockingFailed),
+}
+
+/// One material of a key, as the store keeps it.
+#[derive(Clone, Copy)]
+pub(in crate::kms::embedded) struct Material<'a> {
+    pub(in crate::kms::embedded) account: &'a str,
+    pub(in crate::kms::embedded) key: KeyId,
+    pub(in crate::kms::embedded) id: MaterialId,
+    pub(in crate::kms::embedded) token: &'a [u8],
+}
+
+/// A new data key.
+pub(in crate::kms::embedded) struct DataKeyReply {
+    pub(in crate::kms::embedded) plaintext: LockedMemory,
+    pub(in crate::kms::embedded) blob: Vec<u8>,
+}
+
+impl From<Malformed> for HsmError {
+    fn from(_: Malformed) -> Self {
+        Self::BadReply
+    }
+}
+
+impl<'a> From<Material<'a>> for Token<'a> {
+    fn from(material: Material<'a>) -> Self {
+        Self { account: material.account.as_bytes(), key: material.key, material: material.id, sealed: material.token }
+    }
+}
+
+impl Client {
+    /// The HSM in this process; its messages are encoded all the same.
+    pub fn in_process(hsm: Hsm) -> Self {
+        Self(Transport::InProcess(hsm))
+    }
+
+    /// The HSM at the other end of `stream`, where [`super::serve`] runs.
+    pub fn over(stream: UnixStream) -> Self {
+        Self(Transport::Stream(Mutex::new(Some(stream))))
+    }
+
+    /// The public value by which a store knows its domain key.
+    pub(in crate::kms::embedded) fn check_value(&self) -> Result<[u8; 32], HsmError> {
+        let message = self.exchange(&Request::CheckValue)?;
+        match answer(&message)? {
+            Reply::CheckValue(value) => value.try_into().map_err(|_| HsmError::BadReply),
+            _ => Err(HsmError::BadReply),
+        }
+    }
+
+    /// New root material for `key`, as a token.
+    pub(in crate::kms::embedded) fn new_material(
+        &self,
+        account: &str,
+        key: KeyId,
+    ) -> Result<(MaterialId, [u8; TOKEN_BYTES]), HsmError> {
+        let message = self.exchange(&Request::NewMaterial { account: account.as_bytes(), key })?;
+        match answer(&message)? {
+            Reply::Material { id, token } => Ok((id, token.try_into().map_err(|_| HsmError::BadReply)?)),
+            _ => Err(HsmError::BadReply),
+        }
+    }
+
+    /// `plaintext`, sealed.
+    pub(in crate::kms::embedded) fn encrypt(
+        &self,
+        material: Material<'_>,
+        context: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, HsmError> {
+        self.blob(&Request::Encrypt { token: material.into(), context, plaintext })
+    }
+
+    /// What is sealed in `blob`.
+    pub(in crate::kms::embedded) fn decrypt(
+        &self,
+        material: Material<'_>,
+        context: &[u8],
+        blob: &[u8],
+    ) -> Result<LockedMemory, HsmError> {
+        let message = self.exchange(&Request::Decrypt { token: material.into(), context, blob })?;
+        match answer(&message)? {
+            Reply::Plaintext(plaintext) => locked_copy(plaintext),
+            _ => Err(HsmError::BadReply),
+        }
+    }
+
+    /// A new data key, clear and sealed.
+    pub(in crate::kms::embedded) fn generate_data_key(
+        &self,
+        material: Material<'_>,
+        context: &[u8],
+        bytes: u16,
+    ) -> Result<DataKeyReply, HsmError> {
+        let message = self.exchange(&Request::GenerateDataKey { token: material.into(), context, bytes })?;
+        match answer(&message)? {
+            Reply::DataKey { plaintext, blob } => {
+                Ok(DataKeyReply { plaintext: locked_copy(plaintext)?, blob: blob.to_vec() })
+            }
+            _ => Err(HsmError::BadReply),
+        }
+    }
+
+    /// A new data key, sealed only.
+    pub(in crate::kms::embedded) fn generate_data_key_without_plaintext(
+        &self,
+        material: Material<'_>,
+        context: &[u8],
+        bytes: u16,
+    ) -> Result<Vec<u8>, HsmError> {
+        self.blob(&Request::GenerateDataKeyWithoutPlaintext { token: material.into(), context, bytes })
+    }
+
+    fn blob(&self, request: &Request<'_>) -> Result<Vec<u8>, HsmError> {
+        let message = self.exchange(request)?;
+        match answer(&message)? {
+            Reply::Blob(blob) => Ok(blob.to_vec()),
+            _ => Err(HsmError::BadReply),
+        }
+    }
+
+    fn exchange(&self, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
+        let request = request.encode()?;
+        match &self.0 {
+            Transport::InProcess(hsm) => Ok(hsm.answer(request.bytes())?),
+            Transport::Stream(stream) => {
+                let mut place = stream.lock();
+                let mut stream = place.take().ok_or(HsmError::Gone)?;
+                write_frame(&mut stream, request.bytes())?;
+                let reply = read_frame(&mut stream)?.ok_or(HsmError::Gone)?;
+                *place = Some(stream);
+                Ok(reply)
+            }
+        }
+    }
+}
+
+fn answer(message: &LockedMemory) -> Result<Reply<'_>, HsmError> {
+    match Reply::decode(message.bytes())? {
+        Reply::Failed(failure) => Err(HsmError::Failed(failure)),
+        reply => Ok(reply),
+    }
+}
+
+fn locked_copy(bytes: &[u8]) -> Result<LockedMemory, HsmError> {
+    let mut copy = LockedMemory::zeroed(bytes.len())?;
+    // Locked memory is never empty; an empty reply would otherwise pass for one zero byte.
+    if bytes.is_empty() {
+        return Err(HsmError::BadReply);
+    }
+    copy.bytes_mut().copy_from_slice(bytes);
+    Ok(copy)
+}

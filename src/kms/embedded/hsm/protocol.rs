@@ -1,0 +1,307 @@
+//! The messages that cross the boundary, and their bytes.
+//!
+//! ```text
+//! frame    length u32 | message                      (on a stream; at most `limits::HSM_MESSAGE_MAX`)
+//! message  kind u8 | field ...    field = length u32 | bytes         (all big-endian)
+//! ```
+//! A message may carry a clear data key or plaintext, so its bytes are made in locked memory of the exact size and
+//! read where they lie: a decoded message borrows from its frame and copies nothing. serde has no part in this.
+
+use std::io::{self, Read, Write};
+
+use crate::limits::HSM_MESSAGE_MAX;
+use crate::sys::locked::{LockedMemory, LockingFailed};
+
+use super::{KeyId, MaterialId};
+
+/// Whose material a request is about, and the material itself as a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Token<'a> {
+    /// The account that owns the key.
+    pub(super) account: &'a [u8],
+    pub(super) key: KeyId,
+    pub(super) material: MaterialId,
+    pub(super) sealed: &'a [u8],
+}
+
+/// What the front asks.
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
+pub(super) enum Request<'a> {
+    /// A value by which a store knows its domain key again.
+    CheckValue,
+    /// New root material for a key.
+    NewMaterial { account: &'a [u8], key: KeyId },
+    /// Seals `plaintext`.
+    Encrypt { token: Token<'a>, context: &'a [u8], plaintext: &'a [u8] },
+    /// Opens `blob`.
+    Decrypt { token: Token<'a>, context: &'a [u8], blob: &'a [u8] },
+    /// A new data key, clear and sealed.
+    GenerateDataKey { token: Token<'a>, context: &'a [u8], bytes: u16 },
+    /// A new data key, sealed only.
+    GenerateDataKeyWithoutPlaintext { token: Token<'a>, context: &'a [u8], bytes: u16 },
+}
+
+/// What the HSM answers.
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
+pub(super) enum Reply<'a> {
+    CheckValue(&'a [u8]),
+    Material { id: MaterialId, token: &'a [u8] },
+    Blob(&'a [u8]),
+    Plaintext(&'a [u8]),
+    DataKey { plaintext: &'a [u8], blob: &'a [u8] },
+    Failed(Failure),
+}
+
+/// Why the HSM did not do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The request is no message of this protocol.
+    #[error("the request was malformed")]
+    Malformed,
+    /// The token was not sealed under this domain key for this key and material.
+    #[error("the key token does not belong to this domain key, key and material")]
+    Token,
+    /// The blob was not sealed by this material with this context.
+    #[error("the ciphertext is not authentic")]
+    Ciphertext,
+    /// No locked memory.
+    #[error("no locked memory")]
+    Memory,
+}
+
+/// Bytes that are no message of this protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of the HSM protocol")]
+pub(super) struct Malformed;
+
+impl From<LockingFailed> for Failure {
+    fn from(_: LockingFailed) -> Self {
+        Self::Memory
+    }
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn encode(&self) -> Result<LockedMemory, LockingFailed> {
+        match *self {
+            Self::CheckValue => message(1, &[]),
+            Self::NewMaterial { account, key } => message(2, &[account, &key.0]),
+            Self::Encrypt { token, context, plaintext } => token_message(3, &token, context, plaintext),
+            Self::Decrypt { token, context, blob } => token_message(4, &token, context, blob),
+            Self::GenerateDataKey { token, context, bytes } => token_message(5, &token, context, &bytes.to_be_bytes()),
+            Self::GenerateDataKeyWithoutPlaintext { token, context, bytes } => {
+                token_message(6, &token, context, &bytes.to_be_bytes())
+            }
+        }
+    }
+
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let (kind, mut fields) = Fields::of(bytes)?;
+        let request = match kind {
+            1 => Self::CheckValue,
+            2 => Self::NewMaterial { account: fields.next()?, key: KeyId(fields.array()?) },
+            3 => Self::Encrypt { token: fields.token()?, context: fields.next()?, plaintext: fields.next()? },
+            4 => Self::Decrypt { token: fields.token()?, context: fields.next()?, blob: fields.next()? },
+            5 => Self::GenerateDataKey { token: fields.token()?, context: fields.next()?, bytes: fields.number()? },
+            6 => Self::GenerateDataKeyWithoutPlaintext {
+                token: fields.token()?,
+                context: fields.next()?,
+                bytes: fields.number()?,
+            },
+            _ => return Err(Malformed),
+        };
+        fields.end().map(|()| request)
+    }
+}
+
+impl<'a> Reply<'a> {
+    pub(super) fn encode(&self) -> Result<LockedMemory, LockingFailed> {
+        match *self {
+            Self::CheckValue(value) => message(1, &[value]),
+            Self::Material { id, token } => message(2, &[&id.0, token]),
+            Self::Blob(blob) => message(3, &[blob]),
+            Self::Plaintext(plaintext) => message(4, &[plaintext]),
+            Self::DataKey { plaintext, blob } => message(5, &[plaintext, blob]),
+            Self::Failed(failure) => message(6, &[&[failure.code()]]),
+        }
+    }
+
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let (kind, mut fields) = Fields::of(bytes)?;
+        let reply = match kind {
+            1 => Self::CheckValue(fields.next()?),
+            2 => Self::Material { id: MaterialId(fields.array()?), token: fields.next()? },
+            3 => Self::Blob(fields.next()?),
+            4 => Self::Plaintext(fields.next()?),
+            5 => Self::DataKey { plaintext: fields.next()?, blob: fields.next()? },
+            6 => Self::Failed(Failure::decode(fields.array()?)?),
+            _ => return Err(Malformed),
+        };
+        fields.end().map(|()| reply)
+    }
+}
+
+impl Failure {
+    fn code(self) -> u8 {
+        match self {
+            Self::Malformed => 1,
+            Self::Token => 2,
+            Self::Ciphertext => 3,
+            Self::Memory => 4,
+        }
+    }
+
+    fn decode([code]: [u8; 1]) -> Result<Self, Malformed> {
+        match code {
+            1 => Ok(Self::Malformed),
+            2 => Ok(Self::Token),
+            3 => Ok(Self::Ciphertext),
+            4 => Ok(Self::Memory),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+fn token_message(kind: u8, token: &Token<'_>, context: &[u8], last: &[u8]) -> Result<LockedMemory, LockingFailed> {
+    message(kind, &[token.account, &token.key.0, &token.material.0, token.sealed, context, last])
+}
+
+/// One message in locked memory of its size.
+fn message(kind: u8, fields: &[&[u8]]) -> Result<LockedMemory, LockingFailed> {
+    let length = 1 + fields.iter().map(|field| 4 + field.len()).sum::<usize>();
+    let mut memory = LockedMemory::zeroed(length)?;
+    let (first, mut rest) = memory.bytes_mut().split_first_mut().expect("a message has a kind");
+    *first = kind;
+    for field in fields {
+        let length = u32::try_from(field.len()).expect("every field is far below the limit");
+        let (head, tail) = rest.split_at_mut(4);
+        head.copy_from_slice(&length.to_be_bytes());
+        let (body, tail) = tail.split_at_mut(field.len());
+        body.copy_from_slice(field);
+        rest = tail;
+    }
+    Ok(memory)
+}
+
+/// The fields of a message, one after the other.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn of(message: &'a [u8]) -> Result<(u8, Self), Malformed> {
+        let (kind, rest) = message.split_first().ok_or(Malformed)?;
+        Ok((*kind, Self(rest)))
+    }
+
+    fn next(&mut self) -> Result<&'a [u8], Malformed> {
+        let (length, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Malformed)?;
+        let (field, rest) = rest.split_at_checked(length).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(field)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.next()?.try_into().map_err(|_| Malformed)
+    }
+
+    fn number(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn token(&mut self) -> Result<Token<'a>, Malformed> {
+        Ok(Token {
+            account: self.next()?,
+            key: KeyId(self.array()?),
+            material: MaterialId(self.array()?),
+            sealed: self.next()?,
+        })
+    }
+
+    fn end(self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
+    }
+}
+
+/// Puts `message` on a stream.
+pub(super) fn write_frame(stream: &mut impl Write, message: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(message.len()).expect("every message is far below the limit");
+    stream.write_all(&length.to_be_bytes())?;
+    stream.write_all(message)
+}
+
+/// Takes a message from a stream; `None` where the stream ended before one.
+pub(super) fn read_frame(stream: &mut impl Read) -> io::Result<Option<LockedMemory>> {
+    let mut length = [0; 4];
+    if stream.read(&mut length[..1])? == 0 {
+        return Ok(None);
+    }
+    stream.read_exact(&mut length[1..])?;
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if !(1..=HSM_MESSAGE_MAX).contains(&length) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, Malformed));
+    }
+    let mut message = LockedMemory::zeroed(length).map_err(io::Error::other)?;
+    stream.read_exact(message.bytes_mut())?;
+    Ok(Some(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> Token<'static> {
+        Token { account: b"000000000000", key: KeyId([1; 16]), material: MaterialId([2; 32]), sealed: b"sealed" }
+    }
+
+    #[test]
+    fn requests_are_read_as_they_were_written() {
+        let requests = [
+            Request::CheckValue,
+            Request::NewMaterial { account: b"1", key: KeyId([9; 16]) },
+            Request::Encrypt { token: token(), context: b"c", plaintext: b"p" },
+            Request::Decrypt { token: token(), context: b"", blob: b"b" },
+            Request::GenerateDataKey { token: token(), context: b"c", bytes: 64 },
+            Request::GenerateDataKeyWithoutPlaintext { token: token(), context: b"c", bytes: 1024 },
+        ];
+        for request in requests {
+            let message = request.encode().expect("locks");
+            assert!(Request::decode(message.bytes()) == Ok(request));
+            for cut in 0..message.bytes().len() {
+                assert!(Request::decode(&message.bytes()[..cut]) == Err(Malformed), "cut at {cut}");
+            }
+            let longer = [message.bytes(), &[0]].concat();
+            assert!(Request::decode(&longer) == Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn replies_are_read_as_they_were_written() {
+        let replies = [
+            Reply::CheckValue(&[3; 32]),
+            Reply::Material { id: MaterialId([4; 32]), token: b"t" },
+            Reply::Blob(b"blob"),
+            Reply::Plaintext(b"clear"),
+            Reply::DataKey { plaintext: b"clear", blob: b"blob" },
+            Reply::Failed(Failure::Malformed),
+            Reply::Failed(Failure::Token),
+            Reply::Failed(Failure::Ciphertext),
+            Reply::Failed(Failure::Memory),
+        ];
+        for reply in replies {
+            let message = reply.encode().expect("locks");
+            assert!(Reply::decode(message.bytes()) == Ok(reply));
+            for cut in 0..message.bytes().len() {
+                assert!(Reply::decode(&message.bytes()[..cut]) == Err(Malformed), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_of_no_length_or_too_much_is_refused() {
+        for length in [0, u32::try_from(HSM_MESSAGE_MAX).expect("small") + 1, u32::MAX] {
+            let error = read_frame(&mut length.to_be_bytes().as_slice()).map(|_| ()).expect_err("refused");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        }
+    }
+}

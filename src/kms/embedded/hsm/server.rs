@@ -1,0 +1,109 @@
+//! The side of the boundary that holds the domain key: takes requests, answers replies.
+
+use std::io::{self, Read, Write};
+
+use crate::crypto::random;
+use crate::kms::embedded::blob::Claim;
+use crate::secret::Secret;
+use crate::sys::locked::{LockedMemory, LockingFailed};
+
+use super::protocol::{Failure, Reply, Request, Token, read_frame, write_frame};
+use super::token::DomainKeys;
+use super::{MaterialId, cipher};
+
+/// The HSM.
+pub struct Hsm {
+    domain: DomainKeys,
+}
+
+/// The stream to the front failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Reading or writing failed, or what came was no frame.
+    #[error("the stream between KMS and HSM failed")]
+    Stream(#[from] io::Error),
+    /// A reply could not be made.
+    #[error(transparent)]
+    NoLockedMemory(#[from] LockingFailed),
+}
+
+/// Answers every request on `stream` until its other end closes.
+///
+/// # Errors
+/// Where the stream fails or carries something else; it is of no use then.
+pub fn serve(stream: &mut (impl Read + Write), hsm: &Hsm) -> Result<(), ServeError> {
+    while let Some(request) = read_frame(stream)? {
+        let reply = hsm.answer(request.bytes())?;
+        write_frame(stream, reply.bytes())?;
+    }
+    Ok(())
+}
+
+impl Hsm {
+    /// An HSM that seals tokens under keys derived from `domain_key`, which is wiped.
+    ///
+    /// # Errors
+    /// Where no memory can be locked.
+    pub fn new(domain_key: Secret<32>) -> Result<Self, LockingFailed> {
+        let domain = DomainKeys::derive(&domain_key)?;
+        drop(domain_key);
+        Ok(Self { domain })
+    }
+
+    /// The encoded reply to an encoded request.
+    pub(super) fn answer(&self, request: &[u8]) -> Result<LockedMemory, LockingFailed> {
+        let reply = match Request::decode(request) {
+            Ok(request) => self.carry_out(&request),
+            Err(_) => Err(Failure::Malformed),
+        };
+        reply.or_else(|failure| Reply::Failed(failure).encode())
+    }
+
+    fn carry_out(&self, request: &Request<'_>) -> Result<LockedMemory, Failure> {
+        match *request {
+            Request::CheckValue => Ok(Reply::CheckValue(self.domain.check_value()).encode()?),
+            Request::NewMaterial { account, key } => {
+                let root = Secret::<32>::filled_by(|root| random::fill(root))?;
+                let mut id = MaterialId([0; 32]);
+                random::fill(&mut id.0);
+                let token = self.domain.seal(account, key, id, &root)?;
+                Ok(Reply::Material { id, token: &token }.encode()?)
+            }
+            Request::Encrypt { token, context, plaintext } => {
+                let blob = self.seal(&token, context, plaintext)?;
+                Ok(Reply::Blob(blob.bytes()).encode()?)
+            }
+            Request::Decrypt { token, context, blob } => {
+                let root = self.domain.open(&token)?;
+                Ok(Reply::Plaintext(cipher::open(&root, context, blob)?.bytes()).encode()?)
+            }
+            Request::GenerateDataKey { token, context, bytes } => {
+                let (plaintext, blob) = self.data_key(&token, context, bytes)?;
+                Ok(Reply::DataKey { plaintext: plaintext.bytes(), blob: blob.bytes() }.encode()?)
+            }
+            Request::GenerateDataKeyWithoutPlaintext { token, context, bytes } => {
+                let (_, blob) = self.data_key(&token, context, bytes)?;
+                Ok(Reply::Blob(blob.bytes()).encode()?)
+            }
+        }
+    }
+
+    fn seal(&self, token: &Token<'_>, context: &[u8], plaintext: &[u8]) -> Result<LockedMemory, Failure> {
+        if plaintext.is_empty() {
+            return Err(Failure::Malformed);
+        }
+        let root = self.domain.open(token)?;
+        let claim = Claim { key: token.key, material: token.material };
+        Ok(cipher::seal(&root, &claim, context, plaintext)?)
+    }
+
+    fn data_key(&self, token: &Token<'_>, context: &[u8], bytes: u16) -> Result<(LockedMemory, LockedMemory), Failure> {
+        if bytes == 0 {
+            return Err(Failure::Malformed);
+        }
+        let mut plaintext = LockedMemory::zeroed(usize::from(bytes))?;
+        random::fill(plaintext.bytes_mut());
+        let blob = self.seal(token, context, plaintext.bytes())?;
+        Ok((plaintext, blob))
+    }
+}

@@ -1,0 +1,81 @@
+//! The exported key token: root material sealed under the domain key, the only form in which it leaves the HSM.
+//!
+//! ```text
+//! version 1 | nonce 12 | ciphertext 32 | tag 16
+//! ```
+//! AES-256-GCM under a key derived from the domain key; the account, the key id and the material id are associated
+//! data, so that a token copied to another key's place in the store opens nothing.
+
+use crate::crypto::aead::{self, NONCE_BYTES, TAG_BYTES};
+use crate::crypto::{derive, random};
+use crate::secret::Secret;
+use crate::sys::locked::LockingFailed;
+
+use super::protocol::{Failure, Token};
+use super::{KeyId, MaterialId};
+
+const VERSION: u8 = 1;
+const NONCE_END: usize = 1 + NONCE_BYTES;
+const BODY_END: usize = NONCE_END + 32;
+/// Bytes of a token.
+pub(in crate::kms::embedded) const TOKEN_BYTES: usize = BODY_END + TAG_BYTES;
+
+/// What the domain key is used for: two keys derived from it, itself kept no longer.
+pub(super) struct DomainKeys {
+    sealing: Secret<32>,
+    check: Secret<32>,
+}
+
+impl DomainKeys {
+    pub(super) fn derive(domain_key: &Secret<32>) -> Result<Self, LockingFailed> {
+        let mut sealing = Secret::zeroed()?;
+        derive::sp800_108(domain_key, b"envol domain key: tokens", &[], &mut sealing);
+        let mut check = Secret::zeroed()?;
+        derive::sp800_108(domain_key, b"envol domain key: check value", &[], &mut check);
+        Ok(Self { sealing, check })
+    }
+
+    /// A public value that only this domain key gives.
+    pub(super) fn check_value(&self) -> &[u8; 32] {
+        self.check.expose()
+    }
+
+    /// Seals `root`, the material `material` of `key`.
+    pub(super) fn seal(
+        &self,
+        account: &[u8],
+        key: KeyId,
+        material: MaterialId,
+        root: &Secret<32>,
+    ) -> Result<[u8; TOKEN_BYTES], LockingFailed> {
+        let mut token = [0; TOKEN_BYTES];
+        token[0] = VERSION;
+        random::fill(&mut token[1..NONCE_END]);
+        let nonce = token[1..NONCE_END].try_into().expect("the range is a nonce long");
+        // The clear material is copied into locked memory and only its ciphertext into the token.
+        let mut body = Secret::<32>::filled_by(|body| body.copy_from_slice(root.expose()))?;
+        let tag = aead::seal(&self.sealing, &nonce, &associated(account, key, material), body.expose_mut());
+        token[NONCE_END..BODY_END].copy_from_slice(body.expose());
+        token[BODY_END..].copy_from_slice(&tag);
+        Ok(token)
+    }
+
+    /// The root material in `token`.
+    pub(super) fn open(&self, token: &Token<'_>) -> Result<Secret<32>, Failure> {
+        let sealed: &[u8; TOKEN_BYTES] = token.sealed.try_into().map_err(|_| Failure::Token)?;
+        if sealed[0] != VERSION {
+            return Err(Failure::Token);
+        }
+        let nonce = sealed[1..NONCE_END].try_into().expect("the range is a nonce long");
+        let tag = sealed[BODY_END..].try_into().expect("the range is a tag long");
+        let mut root = Secret::<32>::filled_by(|root| root.copy_from_slice(&sealed[NONCE_END..BODY_END]))?;
+        let aad = associated(token.account, token.key, token.material);
+        aead::open(&self.sealing, &nonce, &aad, root.expose_mut(), &tag).map_err(|_| Failure::Token)?;
+        Ok(root)
+    }
+}
+
+fn associated(account: &[u8], key: KeyId, material: MaterialId) -> Vec<u8> {
+    // Two ids of fixed length come first, so that no account can be read as part of them.
+    [&[VERSION][..], &key.0, &material.0, account].concat()
+}

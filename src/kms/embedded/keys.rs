@@ -1,0 +1,281 @@
+//! A key as the store keeps it, its states, and which operation each state allows.
+//!
+//! ```text
+//!            DisableKey                 ScheduleKeyDeletion
+//! Enabled <-------------> Disabled   Enabled, Disabled ---> PendingDeletion ---(its date)---> gone
+//!            EnableKey                             Disabled <--- CancelKeyDeletion
+//! ```
+//! The store keeps what is lasting; ARNs follow from the identity. Names of keys are read here too.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::kms::{KeyArn, KmsError};
+use crate::limits;
+
+use super::hsm::MaterialId;
+use super::{Identity, KeyState, Manager, refusal};
+
+/// What the store keeps of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyRecord {
+    pub(super) state: StoredState,
+    pub(super) manager: StoredManager,
+    pub(super) description: String,
+    pub(super) created: Timestamp,
+    /// Oldest first; the last is the current one. Never empty.
+    pub(super) materials: Vec<MaterialRecord>,
+}
+
+/// What the store keeps of one material, beside its token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MaterialRecord {
+    pub(super) id: MaterialId,
+    pub(super) created: Timestamp,
+}
+
+/// [`KeyState`] with what belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum StoredState {
+    Enabled,
+    Disabled,
+    PendingDeletion { deletion_date: Timestamp },
+}
+
+/// [`Manager`], as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum StoredManager {
+    Customer,
+    Aws,
+}
+
+/// Every operation, as AWS spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    CreateKey,
+    DescribeKey,
+    ListKeys,
+    EnableKey,
+    DisableKey,
+    ScheduleKeyDeletion,
+    CancelKeyDeletion,
+    DeleteKey,
+    RotateKeyOnDemand,
+    CreateAlias,
+    UpdateAlias,
+    DeleteAlias,
+    ListAliases,
+    Encrypt,
+    Decrypt,
+    GenerateDataKey,
+    GenerateDataKeyWithoutPlaintext,
+}
+
+/// A key's name, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Named {
+    /// By id or key ARN.
+    Key(Uuid),
+    /// By alias or alias ARN; holds `alias/NAME`.
+    Alias(String),
+}
+
+impl KeyRecord {
+    /// The material that encrypts.
+    pub(super) fn current(&self) -> &MaterialRecord {
+        self.materials.last().expect("a key is made with a material and loses none")
+    }
+
+    /// On-demand rotations so far.
+    pub(super) fn rotations(&self) -> usize {
+        self.materials.len() - 1
+    }
+
+    /// When it will be gone.
+    pub(super) fn deletion_date(&self) -> Option<Timestamp> {
+        match self.state {
+            StoredState::PendingDeletion { deletion_date } => Some(deletion_date),
+            StoredState::Enabled | StoredState::Disabled => None,
+        }
+    }
+}
+
+impl From<StoredState> for KeyState {
+    fn from(state: StoredState) -> Self {
+        match state {
+            StoredState::Enabled => Self::Enabled,
+            StoredState::Disabled => Self::Disabled,
+            StoredState::PendingDeletion { .. } => Self::PendingDeletion,
+        }
+    }
+}
+
+impl From<StoredManager> for Manager {
+    fn from(manager: StoredManager) -> Self {
+        match manager {
+            StoredManager::Customer => Self::Customer,
+            StoredManager::Aws => Self::Aws,
+        }
+    }
+}
+
+impl Operation {
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::CreateKey => "CreateKey",
+            Self::DescribeKey => "DescribeKey",
+            Self::ListKeys => "ListKeys",
+            Self::EnableKey => "EnableKey",
+            Self::DisableKey => "DisableKey",
+            Self::ScheduleKeyDeletion => "ScheduleKeyDeletion",
+            Self::CancelKeyDeletion => "CancelKeyDeletion",
+            Self::DeleteKey => "DeleteKey",
+            Self::RotateKeyOnDemand => "RotateKeyOnDemand",
+            Self::CreateAlias => "CreateAlias",
+            Self::UpdateAlias => "UpdateAlias",
+            Self::DeleteAlias => "DeleteAlias",
+            Self::ListAliases => "ListAliases",
+            Self::Encrypt => "Encrypt",
+            Self::Decrypt => "Decrypt",
+            Self::GenerateDataKey => "GenerateDataKey",
+            Self::GenerateDataKeyWithoutPlaintext => "GenerateDataKeyWithoutPlaintext",
+        }
+    }
+
+    /// Whether it is one that uses key material.
+    pub(super) fn is_cryptographic(self) -> bool {
+        matches!(self, Self::Encrypt | Self::Decrypt | Self::GenerateDataKey | Self::GenerateDataKeyWithoutPlaintext)
+    }
+
+    /// Whether it changes nothing, as CloudTrail counts it.
+    pub(super) fn is_read_only(self) -> bool {
+        self.is_cryptographic() || matches!(self, Self::DescribeKey | Self::ListKeys | Self::ListAliases)
+    }
+}
+
+/// Whether `state` allows `operation`.
+pub(super) fn permit(operation: Operation, state: KeyState, key: &KeyArn) -> Result<(), KmsError> {
+    use Operation as Op;
+    match (operation, state) {
+        (Op::DescribeKey | Op::DeleteAlias | Op::ListKeys | Op::ListAliases | Op::CreateKey | Op::DeleteKey, _) => {
+            Ok(())
+        }
+        (Op::CancelKeyDeletion, KeyState::PendingDeletion) => Ok(()),
+        (Op::CancelKeyDeletion, _) => Err(refusal::not_pending_deletion(key)),
+        (_, KeyState::Enabled) => Ok(()),
+        (_, KeyState::PendingDeletion) => Err(refusal::pending_deletion(key)),
+        (
+            Op::EnableKey | Op::DisableKey | Op::ScheduleKeyDeletion | Op::CreateAlias | Op::UpdateAlias,
+            KeyState::Disabled,
+        ) => Ok(()),
+        (_, KeyState::Disabled) => Err(refusal::disabled(key)),
+    }
+}
+
+impl Identity {
+    /// The ARN of key `id`.
+    pub(super) fn key_arn(&self, id: Uuid) -> KeyArn {
+        KeyArn::new(self.arn(&format!("key/{id}")))
+    }
+
+    /// The ARN of a resource, such as `alias/NAME`.
+    pub(super) fn arn(&self, resource: &str) -> String {
+        format!("arn:aws:kms:{}:{}:{resource}", self.region, self.account)
+    }
+
+    /// Reads a key's name in any of its forms. Some operations of AWS take no alias; that is a rule of its wire, not
+    /// of keys.
+    pub(super) fn read_name(&self, name: &str) -> Result<Named, KmsError> {
+        if name.is_empty() {
+            return Err(refusal::validation("keyId", None, "have length greater than or equal to 1"));
+        }
+        if name.len() > limits::KEY_NAME_MAX {
+            let constraint = format!("have length less than or equal to {}", limits::KEY_NAME_MAX);
+            return Err(refusal::validation("keyId", None, &constraint));
+        }
+        let resource = match name.strip_prefix("arn:") {
+            None => name,
+            Some(rest) => self.own_resource(name, rest)?,
+        };
+        if resource.starts_with("alias/") {
+            return Ok(Named::Alias(resource.to_owned()));
+        }
+        let id = if name == resource { resource } else { resource.strip_prefix("key/").unwrap_or_default() };
+        read_key_id(id).map(Named::Key).ok_or_else(|| refusal::invalid_key_id(name))
+    }
+
+    /// What an ARN names, if this KMS can have it.
+    fn own_resource<'a>(&self, arn: &str, behind_arn: &'a str) -> Result<&'a str, KmsError> {
+        let mut parts = behind_arn.splitn(5, ':');
+        let mut part = || parts.next().unwrap_or_default();
+        let (partition, service, region, account, resource) = (part(), part(), part(), part(), part());
+        if partition != "aws" || service != "kms" {
+            return Err(refusal::invalid_key_id(arn));
+        }
+        if region != self.region {
+            return Err(refusal::invalid_arn(region));
+        }
+        if account != self.account {
+            return Err(refusal::no_such_key(arn));
+        }
+        Ok(resource)
+    }
+}
+
+/// A key id is a UUID in its usual spelling, and no other.
+fn read_key_id(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|id| id.to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity { account: "000000000000".to_owned(), region: "us-east-1".to_owned() }
+    }
+
+    fn text(error: &KmsError) -> String {
+        error.to_string()
+    }
+
+    #[test]
+    fn a_key_is_named_by_id_arn_alias_or_alias_arn() {
+        let id = Uuid::from_bytes([0x11; 16]);
+        let arn = identity().key_arn(id);
+        for name in [id.to_string(), arn.to_string()] {
+            assert_eq!(identity().read_name(&name), Ok(Named::Key(id)));
+        }
+        for name in ["alias/a", "arn:aws:kms:us-east-1:000000000000:alias/a"] {
+            let named = identity().read_name(name);
+            assert_eq!(named, Ok(Named::Alias("alias/a".to_owned())));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_key_is_not_found_in_the_words_of_aws() {
+        let id = "11111111-1111-1111-1111-111111111111";
+        let cases = [
+            ("fake-key-id".to_owned(), "NotFoundException: Invalid keyId 'fake-key-id'".to_owned()),
+            (id.replace('-', ""), format!("NotFoundException: Invalid keyId '{}'", id.replace('-', ""))),
+            (format!("key/{id}"), format!("NotFoundException: Invalid keyId 'key/{id}'")),
+            (
+                format!("arn:aws:kms:eu-west-1:000000000000:key/{id}"),
+                "NotFoundException: Invalid arn eu-west-1".to_owned(),
+            ),
+            (
+                format!("arn:aws:kms:us-east-1:111122223333:key/{id}"),
+                format!("NotFoundException: Key 'arn:aws:kms:us-east-1:111122223333:key/{id}' does not exist"),
+            ),
+        ];
+        for (name, expected) in cases {
+            let error = identity().read_name(&name).expect_err("refused");
+            assert_eq!(text(&error), expected);
+        }
+    }
+}

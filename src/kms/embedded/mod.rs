@@ -1,0 +1,191 @@
+//! The embedded KMS: AWS KMS's semantics in this process, its root keys behind the boundary of `hsm`, its store
+//! durable.
+//!
+//! A request goes through, in this order: its own validity, the key that it names, the caller's right, the key's
+//! state, the work. `call` is the one path that all of them take; `admin` has the operations on keys and aliases,
+//! `usage` those that use a key. Exceptions carry AWS's names and texts (`refusal`). Nothing is acknowledged before
+//! it is durable (`store`) and in the audit log (`audit`). Here is what callers see, and how the parts are opened
+//! together.
+
+mod admin;
+mod aliases;
+mod audit;
+mod blob;
+mod call;
+mod domain_key;
+pub mod hsm;
+mod keys;
+mod refusal;
+mod store;
+mod usage;
+
+pub use domain_key::DomainKeyError;
+pub use store::StoreError;
+pub use usage::{ClearDataKey, Decrypted, Plaintext};
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+
+use super::{KeyArn, KmsError};
+use crate::sync::{Arc, Mutex, RwLock};
+use crate::sys::locked::LockingFailed;
+use audit::AuditLog;
+use hsm::{Hsm, HsmError};
+use store::Store;
+
+/// Tells the time; another one in tests.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// Whose keys these are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Twelve digits.
+    pub account: String,
+    /// Such as `us-east-1`.
+    pub region: String,
+}
+
+/// `CUSTOMER` or `AWS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manager {
+    /// Made by somebody.
+    Customer,
+    /// Made on first use; cannot be disabled or deleted.
+    Aws,
+}
+
+/// A key's state, spelled as AWS does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// `Enabled`
+    Enabled,
+    /// `Disabled`
+    Disabled,
+    /// `PendingDeletion`
+    PendingDeletion,
+}
+
+/// What DescribeKey says, and a little more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMetadata {
+    /// A UUID.
+    pub key_id: String,
+    /// Its ARN.
+    pub arn: KeyArn,
+    /// Its state.
+    pub state: KeyState,
+    /// Whose it is.
+    pub manager: Manager,
+    /// What its maker wrote.
+    pub description: String,
+    /// When it was made.
+    pub created: SystemTime,
+    /// When it will be gone, while pending deletion.
+    pub deletion_date: Option<SystemTime>,
+    /// Rotations so far.
+    pub rotations: u32,
+    /// The id of the current material, 64 hex digits.
+    pub current_key_material_id: String,
+    /// Its aliases, `alias/NAME`.
+    pub aliases: Vec<String>,
+}
+
+/// An alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// `alias/NAME`
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// The key it points to.
+    pub target_key_id: String,
+}
+
+/// The store, the domain key or the log cannot be used; not an answer to a caller.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made or used.
+    #[error("the directory {path} of the embedded KMS failed")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+    /// There is no domain key to be used.
+    #[error(transparent)]
+    DomainKey(#[from] DomainKeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The audit log.
+    #[error("the audit log of the embedded KMS failed")]
+    AuditLog(#[source] io::Error),
+    /// The HSM part.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// No locked memory for keys.
+    #[error(transparent)]
+    NoLockedMemory(#[from] LockingFailed),
+}
+
+/// The embedded KMS.
+pub struct Embedded {
+    store: Store,
+    hsm: hsm::Client,
+    audit: AuditLog,
+    identity: Identity,
+    clock: Clock,
+    /// Shared by calls that read, held alone by one that changes something, until its line is in the log.
+    order: RwLock<()>,
+    /// When the next key goes, or earlier.
+    next_deletion: Mutex<Option<Timestamp>>,
+}
+
+impl Embedded {
+    /// Opens the store in `dir` (made if absent), with the domain key in the 0600 file `domain_key` (made on first
+    /// use).
+    ///
+    /// # Errors
+    /// Where store, key or log cannot be opened, or do not belong together.
+    pub fn open(dir: &Path, domain_key: &Path, identity: Identity, clock: Clock) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Directory { path: dir.to_owned(), source };
+        make_private(dir).map_err(failed)?;
+        let first_use = !store::exists(dir).map_err(failed)?;
+        let domain_key = domain_key::load(domain_key, dir, first_use)?;
+        let hsm = hsm::Client::in_process(Hsm::new(domain_key)?);
+        Self::with_hsm(dir, hsm, identity, clock)
+    }
+
+    /// Opens the store in `dir` (made if absent), with the HSM at the other end of `hsm`.
+    ///
+    /// # Errors
+    /// Where store, log or HSM cannot be used, or do not belong together.
+    pub fn with_hsm(dir: &Path, hsm: hsm::Client, identity: Identity, clock: Clock) -> Result<Self, OpenError> {
+        make_private(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
+        let store = Store::open(dir, &identity, &hsm.check_value()?)?;
+        let audit = AuditLog::open(dir).map_err(OpenError::AuditLog)?;
+        let next_deletion = Mutex::new(call::next_deletion(&store.view()?)?);
+        Ok(Self { store, hsm, audit, identity, clock, order: RwLock::new(()), next_deletion })
+    }
+}
+
+impl From<StoreError> for KmsError {
+    fn from(error: StoreError) -> Self {
+        refusal::internal(&error)
+    }
+}
+
+fn make_private(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    // A directory that is new must outlive a power cut as surely as the key that is made in it.
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => fs::File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}

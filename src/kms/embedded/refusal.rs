@@ -1,0 +1,142 @@
+//! What the KMS says when it says no: the exceptions' names and texts, to the letter as AWS gives them.
+
+use crate::kms::{KeyArn, KmsError, Principal};
+
+use super::keys::Operation;
+
+fn refused(exception: &str, message: impl Into<String>) -> KmsError {
+    KmsError::Refused { exception: exception.to_owned(), message: message.into() }
+}
+
+/// `DisabledException`
+pub(super) fn disabled(key: &KeyArn) -> KmsError {
+    refused("DisabledException", format!("{key} is disabled."))
+}
+
+/// `KMSInvalidStateException` of a key that is going away.
+pub(super) fn pending_deletion(key: &KeyArn) -> KmsError {
+    refused("KMSInvalidStateException", format!("{key} is pending deletion."))
+}
+
+/// `KMSInvalidStateException` of a key that is not going away.
+pub(super) fn not_pending_deletion(key: &KeyArn) -> KmsError {
+    refused("KMSInvalidStateException", format!("{key} is not pending deletion."))
+}
+
+/// `NotFoundException` of something that cannot be a key's name.
+pub(super) fn invalid_key_id(name: &str) -> KmsError {
+    refused("NotFoundException", format!("Invalid keyId '{name}'"))
+}
+
+/// `NotFoundException` of an ARN of another region.
+pub(super) fn invalid_arn(region: &str) -> KmsError {
+    refused("NotFoundException", format!("Invalid arn {region}"))
+}
+
+/// `NotFoundException` of a key that is not there.
+pub(super) fn no_such_key(arn: &str) -> KmsError {
+    refused("NotFoundException", format!("Key '{arn}' does not exist"))
+}
+
+/// `NotFoundException` of an alias that is not there.
+pub(super) fn no_such_alias(arn: &str) -> KmsError {
+    refused("NotFoundException", format!("Alias {arn} is not found."))
+}
+
+/// `AlreadyExistsException` of an alias.
+pub(super) fn alias_exists(arn: &str) -> KmsError {
+    refused("AlreadyExistsException", format!("An alias with the name {arn} already exists"))
+}
+
+/// `ValidationException` of an alias name without `alias/`.
+pub(super) fn alias_without_prefix() -> KmsError {
+    refused(
+        "ValidationException",
+        "Alias must start with the prefix \"alias/\". Please see \
+         https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
+    )
+}
+
+/// `InvalidAliasNameException` of `alias/` and nothing behind it.
+pub(super) fn empty_alias_name() -> KmsError {
+    refused("InvalidAliasNameException", "The alias name is empty behind the prefix \"alias/\".")
+}
+
+/// `NotAuthorizedException` of an alias below `alias/aws/`.
+pub(super) fn reserved_alias() -> KmsError {
+    refused("NotAuthorizedException", "")
+}
+
+/// `LimitExceededException` of one alias too many.
+pub(super) fn too_many_aliases(key: &KeyArn, most: usize) -> KmsError {
+    refused("LimitExceededException", format!("The key {key} has {most} aliases, and no more are allowed."))
+}
+
+/// `LimitExceededException` of one rotation too many.
+pub(super) fn too_many_rotations(key: &KeyArn) -> KmsError {
+    refused(
+        "LimitExceededException",
+        format!(
+            "The on-demand rotations limit has been reached for the given keyId. \
+             No more on-demand rotations can be performed for this key: {key}"
+        ),
+    )
+}
+
+/// `AccessDeniedException` by the policy of a managed key.
+pub(super) fn access_denied(caller: &Principal, operation: Operation) -> KmsError {
+    refused(
+        "AccessDeniedException",
+        format!(
+            "User: {caller} is not authorized to perform: kms:{} on this resource because the resource does not exist in \
+             this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
+            operation.name()
+        ),
+    )
+}
+
+/// `AccessDeniedException` of a blob whose key is not here.
+pub(super) fn unknown_blob_key() -> KmsError {
+    refused(
+        "AccessDeniedException",
+        "The ciphertext refers to a customer master key that does not exist, does not exist in this region, \
+         or you are not allowed to access.",
+    )
+}
+
+/// `IncorrectKeyException` of a blob that another key than the named one sealed.
+pub(super) fn incorrect_key() -> KmsError {
+    refused(
+        "IncorrectKeyException",
+        "The key ID in the request does not identify a CMK that can perform this operation.",
+    )
+}
+
+/// `InvalidCiphertextException`: tampered with, or another context. AWS says no more.
+pub(super) fn invalid_ciphertext() -> KmsError {
+    refused("InvalidCiphertextException", "")
+}
+
+/// `ValidationException`: `constraint` does not hold of `member`; its value is shown where it is neither secret nor
+/// long.
+pub(super) fn validation(member: &str, value: Option<&str>, constraint: &str) -> KmsError {
+    let value = value.map(|value| format!(" '{value}'")).unwrap_or_default();
+    refused(
+        "ValidationException",
+        format!(
+            "1 validation error detected: Value{value} at '{member}' failed to satisfy constraint: Member must {constraint}"
+        ),
+    )
+}
+
+/// A failure inside, which trying again later may mend.
+pub(super) fn internal(cause: &dyn std::error::Error) -> KmsError {
+    let mut text = format!("KMSInternalException: {cause}");
+    let mut next = cause.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    KmsError::Unreachable(text)
+}

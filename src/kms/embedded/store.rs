@@ -1,0 +1,326 @@
+//! The store: keys, materials and aliases in one transactional file, durable when a change returns.
+//!
+//! ```text
+//! meta       name -> bytes          format, schema, check value of the domain key, account, region
+//! keys       key id -> KeyRecord as JSON
+//! materials  key id | material id -> token (sealed under the domain key; root material is nowhere in clear)
+//! aliases    alias/NAME -> key id
+//! ```
+//! A change is one write transaction: whole and on disk once it returns, or not there at all. Readers see a snapshot.
+//! The file is made under another name and renamed when complete, so that a torn one is never found under its own.
+//! Every page's checksum is verified at opening. What the records mean is `keys`' matter.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use redb::{
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table,
+    TableDefinition, WriteTransaction,
+};
+use uuid::Uuid;
+
+use crate::limits;
+
+use super::Identity;
+use super::hsm::{MaterialId, TOKEN_BYTES};
+use super::keys::KeyRecord;
+
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+const KEYS: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("keys");
+const MATERIALS: TableDefinition<'static, [u8; 48], [u8; TOKEN_BYTES]> = TableDefinition::new("materials");
+const ALIASES: TableDefinition<'static, &str, [u8; 16]> = TableDefinition::new("aliases");
+
+const FILE: &str = "keys.redb";
+const UNFINISHED: &str = "keys.redb.new";
+const FORMAT: &[u8] = b"envol embedded KMS store";
+/// The newest schema that this program reads and the one it writes.
+const SCHEMA: u32 = 1;
+
+/// The store cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed: storage, or damage that its checksums found.
+    #[error("the key store failed")]
+    Database(#[from] redb::Error),
+    /// A file operation failed.
+    #[error("the key store's file failed")]
+    File(#[from] io::Error),
+    /// A record that this program did not write.
+    #[error("a record in the key store is damaged")]
+    Record(#[from] serde_json::Error),
+    /// A key without the token of one of its materials.
+    #[error("the key store lacks the material of a key that it holds")]
+    MaterialMissing,
+    /// Another process has it open.
+    #[error("another process has the key store open")]
+    InUse,
+    /// Not a store of this program.
+    #[error("the file is not a key store of envol")]
+    Foreign,
+    /// A newer program wrote it.
+    #[error("the key store has schema {found}, and this program reads up to {SCHEMA}: use a newer envol")]
+    Newer {
+        /// The schema found.
+        found: u32,
+    },
+    /// It was made for another account or region.
+    #[error("the key store belongs to account {account} in {region}, not to the configured one")]
+    OtherIdentity {
+        /// The account that it was made for.
+        account: String,
+        /// The region that it was made for.
+        region: String,
+    },
+    /// Its tokens are sealed under another domain key.
+    #[error("the domain key is not the one under which this key store was made")]
+    OtherDomainKey,
+}
+
+/// Every error of redb ends up as its one umbrella.
+macro_rules! from_redb {
+    ($($error:ty),*) => {$(
+        impl From<$error> for StoreError {
+            fn from(error: $error) -> Self {
+                Self::Database(error.into())
+            }
+        }
+    )*};
+}
+from_redb!(redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Self::InUse,
+            error => Self::Database(error.into()),
+        }
+    }
+}
+
+/// The open store.
+pub(super) struct Store(Database);
+
+/// The tables, of a snapshot or of a change.
+pub(super) struct Tables<K, M, A> {
+    keys: K,
+    materials: M,
+    aliases: A,
+}
+
+/// The tables of a snapshot.
+pub(super) type View = Tables<
+    ReadOnlyTable<[u8; 16], &'static [u8]>,
+    ReadOnlyTable<[u8; 48], [u8; TOKEN_BYTES]>,
+    ReadOnlyTable<&'static str, [u8; 16]>,
+>;
+
+/// The tables of a change that is not committed.
+pub(super) type Change<'t> = Tables<
+    Table<'t, [u8; 16], &'static [u8]>,
+    Table<'t, [u8; 48], [u8; TOKEN_BYTES]>,
+    Table<'t, &'static str, [u8; 16]>,
+>;
+
+/// What both can tell.
+pub(super) trait Lookup {
+    /// The record of a key.
+    fn key(&self, id: Uuid) -> Result<Option<KeyRecord>, StoreError>;
+    /// Every key.
+    fn all_keys(&self) -> Result<Vec<(Uuid, KeyRecord)>, StoreError>;
+    /// The token of a material.
+    fn token(&self, key: Uuid, material: MaterialId) -> Result<Option<[u8; TOKEN_BYTES]>, StoreError>;
+    /// The key that an alias points to.
+    fn alias(&self, name: &str) -> Result<Option<Uuid>, StoreError>;
+    /// Every alias, sorted by name.
+    fn all_aliases(&self) -> Result<Vec<(String, Uuid)>, StoreError>;
+}
+
+/// Whether `dir` holds a store.
+pub(super) fn exists(dir: &Path) -> Result<bool, io::Error> {
+    dir.join(FILE).try_exists()
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes it.
+    pub(super) fn open(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        if !path.try_exists()? {
+            make(dir, identity, check_value)?;
+        }
+        let database = Builder::new()
+            .set_cache_size(limits::KEY_STORE_CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .open(&path)?;
+        let store = Self(database);
+        store.judge_meta(identity, check_value)?;
+        Ok(store)
+    }
+
+    fn judge_meta(&self, identity: &Identity, check_value: &[u8; 32]) -> Result<(), StoreError> {
+        let snapshot = self.0.begin_read()?;
+        let meta = snapshot.open_table(META).map_err(|error| match error {
+            redb::TableError::TableDoesNotExist(_) => StoreError::Foreign,
+            error => error.into(),
+        })?;
+        let bytes = |name: &str| -> Result<Vec<u8>, StoreError> {
+            meta.get(name)?.map(|value| value.value().to_vec()).ok_or(StoreError::Foreign)
+        };
+        let text = |name: &str| String::from_utf8(bytes(name)?).map_err(|_| StoreError::Foreign);
+        if bytes("format")? != FORMAT {
+            return Err(StoreError::Foreign);
+        }
+        let schema = bytes("schema")?.try_into().map(u32::from_be_bytes).map_err(|_| StoreError::Foreign)?;
+        if schema > SCHEMA {
+            return Err(StoreError::Newer { found: schema });
+        }
+        if bytes("domain key check")? != check_value {
+            return Err(StoreError::OtherDomainKey);
+        }
+        let (account, region) = (text("account")?, text("region")?);
+        if account != identity.account || region != identity.region {
+            return Err(StoreError::OtherIdentity { account, region });
+        }
+        Ok(())
+    }
+
+    /// A snapshot, as of the last change that returned.
+    pub(super) fn view(&self) -> Result<View, StoreError> {
+        let snapshot: ReadTransaction = self.0.begin_read()?;
+        Ok(Tables {
+            keys: snapshot.open_table(KEYS)?,
+            materials: snapshot.open_table(MATERIALS)?,
+            aliases: snapshot.open_table(ALIASES)?,
+        })
+    }
+
+    /// Makes a change: durable if `work` succeeds and this returns `Ok`, otherwise undone.
+    pub(super) fn change<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Change<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = self.0.begin_write().map_err(StoreError::from)?;
+        let outcome = {
+            let mut tables = Tables {
+                keys: transaction.open_table(KEYS).map_err(StoreError::from)?,
+                materials: transaction.open_table(MATERIALS).map_err(StoreError::from)?,
+                aliases: transaction.open_table(ALIASES).map_err(StoreError::from)?,
+            };
+            work(&mut tables)?
+        };
+        // redb's durability is `Immediate` unless it is told otherwise: the commit returns after its fsync.
+        transaction.commit().map_err(StoreError::from)?;
+        Ok(outcome)
+    }
+}
+
+/// Makes a store under a passing name, and gives it its own when all of it is on disk.
+fn make(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<(), StoreError> {
+    let unfinished = dir.join(UNFINISHED);
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let database = Builder::new().set_cache_size(limits::KEY_STORE_CACHE_BYTES).create(&unfinished)?;
+    let transaction: WriteTransaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("format", FORMAT)?;
+        meta.insert("schema", SCHEMA.to_be_bytes().as_slice())?;
+        meta.insert("domain key check", check_value.as_slice())?;
+        meta.insert("account", identity.account.as_bytes())?;
+        meta.insert("region", identity.region.as_bytes())?;
+        transaction.open_table(KEYS)?;
+        transaction.open_table(MATERIALS)?;
+        transaction.open_table(ALIASES)?;
+    }
+    transaction.commit()?;
+    database.close()?;
+    File::open(&unfinished)?.sync_all()?;
+    fs::rename(&unfinished, dir.join(FILE))?;
+    File::open(dir)?.sync_all()?;
+    Ok(())
+}
+
+impl<K, M, A> Lookup for Tables<K, M, A>
+where
+    K: ReadableTable<[u8; 16], &'static [u8]>,
+    M: ReadableTable<[u8; 48], [u8; TOKEN_BYTES]>,
+    A: ReadableTable<&'static str, [u8; 16]>,
+{
+    fn key(&self, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
+        let value = self.keys.get(id.into_bytes())?;
+        value.map(|value| serde_json::from_slice(value.value()).map_err(StoreError::from)).transpose()
+    }
+
+    fn all_keys(&self) -> Result<Vec<(Uuid, KeyRecord)>, StoreError> {
+        let entries = self.keys.iter()?.map(|entry| {
+            let (id, record) = entry?;
+            Ok((Uuid::from_bytes(id.value()), serde_json::from_slice(record.value())?))
+        });
+        entries.collect()
+    }
+
+    fn token(&self, key: Uuid, material: MaterialId) -> Result<Option<[u8; TOKEN_BYTES]>, StoreError> {
+        Ok(self.materials.get(material_place(key, material))?.map(|token| token.value()))
+    }
+
+    fn alias(&self, name: &str) -> Result<Option<Uuid>, StoreError> {
+        Ok(self.aliases.get(name)?.map(|id| Uuid::from_bytes(id.value())))
+    }
+
+    fn all_aliases(&self) -> Result<Vec<(String, Uuid)>, StoreError> {
+        let entries = self.aliases.iter()?.map(|entry| {
+            let (name, id) = entry?;
+            Ok((name.value().to_owned(), Uuid::from_bytes(id.value())))
+        });
+        entries.collect()
+    }
+}
+
+impl Change<'_> {
+    /// Writes the record of a key.
+    pub(super) fn put_key(&mut self, id: Uuid, record: &KeyRecord) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(record)?;
+        self.keys.insert(id.into_bytes(), bytes.as_slice())?;
+        Ok(())
+    }
+
+    /// Writes the token of a material.
+    pub(super) fn put_token(
+        &mut self,
+        key: Uuid,
+        material: MaterialId,
+        token: &[u8; TOKEN_BYTES],
+    ) -> Result<(), StoreError> {
+        self.materials.insert(material_place(key, material), *token)?;
+        Ok(())
+    }
+
+    /// Makes or moves an alias.
+    pub(super) fn put_alias(&mut self, name: &str, key: Uuid) -> Result<(), StoreError> {
+        self.aliases.insert(name, key.into_bytes())?;
+        Ok(())
+    }
+
+    /// Removes an alias.
+    pub(super) fn remove_alias(&mut self, name: &str) -> Result<(), StoreError> {
+        self.aliases.remove(name)?;
+        Ok(())
+    }
+
+    /// Removes a key with its materials and aliases.
+    pub(super) fn remove_key(&mut self, id: Uuid) -> Result<(), StoreError> {
+        self.keys.remove(id.into_bytes())?;
+        self.materials.retain(|place, _| place[..16] != *id.as_bytes())?;
+        self.aliases.retain(|_, target| target != id.into_bytes())?;
+        Ok(())
+    }
+}
+
+fn material_place(key: Uuid, material: MaterialId) -> [u8; 48] {
+    let mut place = [0; 48];
+    place[..16].copy_from_slice(key.as_bytes());
+    place[16..].copy_from_slice(&material.0);
+    place
+}

@@ -1,0 +1,13 @@
+//! The embedded KMS as its callers meet it: states, texts, aliases, rotation, the audit log, and what survives a
+//! SIGKILL.
+
+mod aliases;
+mod audit;
+mod ciphertext;
+mod domain_key;
+mod hsm;
+mod keys;
+mod kill;
+mod managed;
+mod store;
+mod world;

@@ -1,0 +1,161 @@
+//! The store's file: what is refused at opening, and a disk that is full.
+
+use std::fs;
+use std::process::Command;
+
+use envol::kms::KmsError;
+use envol::kms::embedded::{Embedded, Identity, OpenError, StoreError};
+use redb::{Database, TableDefinition};
+
+use crate::world::{World, caller, identity};
+
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+fn used() -> World {
+    let world = World::new();
+    world.open().create_key(&caller(), "", Some("alias/a")).expect("made");
+    world
+}
+
+fn change_meta(world: &World, name: &str, value: &[u8]) {
+    let database = Database::open(world.dir().join("keys.redb")).expect("opens");
+    let transaction = database.begin_write().expect("begun");
+    transaction.open_table(META).expect("there").insert(name, value).expect("written");
+    transaction.commit().expect("committed");
+}
+
+fn error(world: &World) -> StoreError {
+    match world.try_open().err().expect("refused") {
+        OpenError::Store(error) => error,
+        other => panic!("not the store: {other}"),
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_schema_is_refused() {
+    let world = used();
+    change_meta(&world, "schema", &2u32.to_be_bytes());
+    assert!(matches!(error(&world), StoreError::Newer { found: 2 }));
+}
+
+#[test]
+fn a_database_of_another_program_is_refused() {
+    let world = used();
+    change_meta(&world, "format", b"something else");
+    assert!(matches!(error(&world), StoreError::Foreign));
+    fs::remove_file(world.dir().join("keys.redb")).expect("removed");
+    drop(Database::create(world.dir().join("keys.redb")).expect("made"));
+    assert!(matches!(error(&world), StoreError::Foreign));
+}
+
+#[test]
+fn a_store_of_another_account_or_region_is_refused() {
+    let world = used();
+    let others = [
+        Identity { account: "111122223333".to_owned(), ..identity() },
+        Identity { region: "eu-west-1".to_owned(), ..identity() },
+    ];
+    for other in others {
+        let opened = Embedded::open(&world.dir(), &world.domain_key(), other, world.clock());
+        let refused = opened.err().expect("refused");
+        assert!(matches!(refused, OpenError::Store(StoreError::OtherIdentity { .. })));
+    }
+}
+
+#[test]
+fn a_store_that_is_open_is_not_opened_again() {
+    let world = used();
+    let _open = world.open();
+    assert!(matches!(error(&world), StoreError::InUse));
+}
+
+#[test]
+fn damage_is_found_at_opening_or_does_not_matter() {
+    let world = used();
+    let path = world.dir().join("keys.redb");
+    let whole = fs::read(&path).expect("there");
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(509) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&path, bytes).expect("written");
+        match world.try_open() {
+            Err(_) => refused += 1,
+            Ok(kms) => {
+                let keys = kms.list_keys(&caller()).expect("listed");
+                assert_eq!(keys.len(), 1, "a flip at {at} lost a key");
+                assert_eq!(keys[0].aliases, ["alias/a"], "a flip at {at} lost an alias");
+            }
+        }
+    }
+    assert!(refused > 0, "some flips must have met what is used");
+}
+
+/// A small file system of its own for the store, gone with this value.
+struct SmallDisk<'a>(&'a World);
+
+impl<'a> SmallDisk<'a> {
+    fn under(world: &'a World) -> Self {
+        fs::create_dir(world.dir()).expect("made");
+        let disk = Self(world);
+        disk.mount(&["-t", "tmpfs", "-o", "size=400k", "none"]);
+        disk
+    }
+
+    fn grow(&self) {
+        self.mount(&["-o", "remount,size=8m"]);
+    }
+
+    fn mount(&self, options: &[&str]) {
+        let status = Command::new("mount").args(options).arg(self.0.dir()).status().expect("mount runs");
+        assert!(status.success(), "the tests run as root");
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.dir()).status();
+    }
+}
+
+fn is_internal(error: &KmsError) -> bool {
+    matches!(error, KmsError::Unreachable(text) if text.contains("KMSInternalException"))
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_acknowledged_that_is_not_kept() {
+    let world = World::new();
+    let disk = SmallDisk::under(&world);
+    let kms = world.open();
+    let mut acknowledged = Vec::new();
+    let failure = loop {
+        match kms.create_key(&caller(), &"d".repeat(4000), None) {
+            Ok(key) => acknowledged.push(key.key_id),
+            Err(error) => break error,
+        }
+        assert!(acknowledged.len() < 1000, "the disk must fill up");
+    };
+    assert!(is_internal(&failure), "{failure}");
+    assert!(!acknowledged.is_empty());
+    drop(kms);
+    disk.grow();
+    let keys = world.open().list_keys(&caller()).expect("listed");
+    assert!(acknowledged.iter().all(|id| keys.iter().any(|key| key.key_id == *id)));
+}
+
+#[test]
+fn a_call_whose_audit_line_cannot_be_written_gets_no_answer() {
+    let world = World::new();
+    let disk = SmallDisk::under(&world);
+    let kms = world.open();
+    kms.create_key(&caller(), "", None).expect("made");
+    let filler = world.dir().join("filler");
+    assert!(fs::write(&filler, vec![0; 1 << 20]).is_err(), "the disk is full");
+    let answered = (0..100).take_while(|_| kms.list_keys(&caller()).is_ok()).count();
+    assert!(answered < 100, "one page of the log has room for a few lines");
+    assert!(is_internal(&kms.list_keys(&caller()).expect_err("refused")));
+    disk.grow();
+    fs::remove_file(filler).expect("removed");
+    kms.list_keys(&caller()).expect("listed");
+    assert_eq!(world.audit().len(), 1 + answered + 1, "whole lines, and only of calls that were answered");
+}
