@@ -41,3 +41,4 @@ pub mod secret;
 pub mod sync;
 pub mod sys;
 pub mod units;
+pub mod volume;

@@ -1,0 +1,85 @@
+//! Row 75: sectors that were flipped, moved, taken from another volume or from an older time. XTS does not tell; what it
+//! promises is that nothing crashes, no key leaks, and the damage stays where it is.
+
+use std::sync::Arc;
+
+use envol::block::memory::MemoryDevice;
+use envol::block::{BlockDeviceExt, Durability};
+use envol::units::ByteOffset;
+use envol::volume::{EncryptedDevice, Rollback};
+
+use crate::support::{FakeKms, ID, OTHER_ID, make, open_device, spec};
+
+const SIZE: usize = 64 << 10;
+const DATA: usize = 1 << 20;
+
+fn volume(image: &[u8]) -> (Arc<MemoryDevice>, EncryptedDevice) {
+    let device = Arc::new(MemoryDevice::holding(image, false));
+    let (verified, keys) = open_device(&*device, &FakeKms::HONEST, None, Rollback::Refuse).expect("opens");
+    (device.clone(), EncryptedDevice::new(device, &verified, keys))
+}
+
+fn written(id: &str, byte: u8) -> Vec<u8> {
+    let (device, volume) = volume(&make(&spec(id)));
+    volume.write_at(ByteOffset::ZERO, &mut vec![byte; SIZE], Durability::Cached).expect("writes");
+    device.contents()
+}
+
+fn read(image: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; SIZE];
+    volume(image).1.read_at(ByteOffset::ZERO, &mut bytes).expect("reads");
+    bytes
+}
+
+/// Checks that `image` reads as threes but for the bytes of `damaged`, which must not.
+fn assert_damage(image: &[u8], damaged: std::ops::Range<usize>) {
+    let bytes = read(image);
+    assert!(bytes[..damaged.start].iter().chain(&bytes[damaged.end..]).all(|byte| *byte == 3));
+    assert_ne!(bytes[damaged.clone()], vec![3; damaged.len()]);
+}
+
+#[test]
+fn a_flipped_bit_garbles_its_block_of_16_bytes() {
+    let mut image = written(ID, 3);
+    image[DATA + 5000] ^= 1;
+    assert_damage(&image, 4992..5008);
+}
+
+#[test]
+fn a_sector_moved_or_from_another_volume_is_noise() {
+    let mut moved = written(ID, 3);
+    moved.copy_within(DATA..DATA + 4096, DATA + 8192);
+    assert_damage(&moved, 8192..12_288);
+    let mut foreign = written(ID, 3);
+    foreign[DATA..DATA + 4096].copy_from_slice(&written(OTHER_ID, 3)[DATA..DATA + 4096]);
+    assert_damage(&foreign, 0..4096);
+}
+
+#[test]
+fn an_older_sector_is_an_older_sector() {
+    let old = written(ID, 9);
+    let mut image = written(ID, 3);
+    image[DATA..DATA + 512].copy_from_slice(&old[DATA..DATA + 512]);
+    assert_eq!(read(&image)[..512], [9; 512]);
+    assert_damage(&image, 0..512);
+}
+
+#[test]
+fn every_tear_of_a_sector_reads_as_old_and_new_pieces() {
+    let (old, new) = (written(ID, 9), written(ID, 3));
+    let fresh = make(&spec(ID));
+    for tear in 0..1 << 8 {
+        for (before, byte) in [(&old, 9), (&fresh, 0)] {
+            let mut image = before.clone();
+            for piece in (0..8).filter(|piece| tear >> piece & 1 == 1) {
+                let place = DATA + 512 * piece;
+                image[place..place + 512].copy_from_slice(&new[place..place + 512]);
+            }
+            let bytes = read(&image);
+            for piece in 0..8 {
+                let expected = if tear >> piece & 1 == 1 { 3 } else { byte };
+                assert_eq!(bytes[512 * piece..512 * (piece + 1)], [expected; 512]);
+            }
+        }
+    }
+}
