@@ -31,6 +31,7 @@
 //! The decisions behind the code are in `src/DESIGN.md`, the bytes in `src/volume/FORMAT.md`, the protocol in
 //! `src/nbd/PROTOCOL.md`, the states in `src/attach/LIFECYCLE.md`.
 
+pub mod attach;
 pub mod block;
 pub mod crypto;
 pub mod kms;
