@@ -37,6 +37,7 @@ pub mod crypto;
 pub mod kms;
 pub mod limits;
 pub mod names;
+pub mod nbd;
 pub mod places;
 pub mod secret;
 pub mod sync;

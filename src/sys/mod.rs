@@ -6,4 +6,6 @@
 pub(crate) mod closing;
 pub mod locked;
 pub(crate) mod locked_box;
+pub(crate) mod peer_groups;
 pub(crate) mod storage;
+pub(crate) mod unix_socket;

@@ -1,0 +1,270 @@
+//! One client, from its greeting to its end: the thread that receives, and carries out at once what needs no waiting.
+//!
+//! Handshake, then batches (`batch`) until the client leaves, breaks the protocol or vanishes. What arrived before that
+//! is carried out and answered; a WRITE whose payload never arrived whole is not carried out at all.
+
+use std::time::{Duration, Instant};
+
+use super::batch::{Batch, LARGE_PAYLOAD, Next};
+use super::buffer::Buffer;
+use super::handshake::{Entry, Handshake, Step};
+use super::link::{Link, LinkError};
+use super::request::{Breach, Terms, Work};
+use super::server::Deadlines;
+use super::wire;
+use super::workers::{Job, Permit, Room, Workers};
+use super::{Export, Exports, Session, reply::Pending};
+use crate::sync::Arc;
+
+/// The buffers of a connection that has little to do.
+const QUIET: usize = 2 * LARGE_PAYLOAD;
+/// The buffers of a busy one.
+const BUSY: usize = 512 << 10;
+/// A busy connection that has been silent for so long gives its large buffers back.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// How much is received at a time during the handshake.
+const HANDSHAKE_STEP: usize = 4096;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// The client took its leave.
+    #[error("the client left")]
+    Left,
+    /// The handshake ended without an export.
+    #[error("no export was chosen")]
+    NotEntered,
+    /// The client broke the protocol.
+    #[error("the client sent {0}")]
+    Breach(#[from] Breach),
+    /// The socket ended or failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// Goes through the handshake; answers the export, and what the client has sent beyond.
+pub(super) fn handshake(
+    link: &Arc<Link>,
+    exports: Arc<dyn Exports>,
+    insecure: bool,
+    deadline: Instant,
+) -> Result<Entered, End> {
+    let mut handshake = Handshake::new(exports, insecure);
+    let mut input = Vec::new();
+    let mut output = Handshake::greeting().to_vec();
+    loop {
+        link.send_until(&output, deadline)?;
+        output.clear();
+        let (taken, mut step) = handshake.advance(&input, &mut output);
+        input.drain(..taken);
+        let mut presence = None;
+        if let Step::Enter(entry) = &step {
+            match entry.export.connected(Arc::clone(link) as Arc<dyn Session>) {
+                Ok(noted) => {
+                    handshake.admit(entry, &mut output);
+                    presence = Some(noted);
+                }
+                Err(refusal) => step = handshake.turn_away(entry, &refusal, &mut output),
+            }
+        }
+        match (step, presence) {
+            (Step::Enter(entry), Some(presence)) => {
+                link.send_until(&output, deadline)?;
+                return Ok(Entered { entry, _presence: presence, early: input });
+            }
+            (Step::More, _) if !output.is_empty() => {}
+            (Step::More, _) => receive_more(link, &mut input, deadline)?,
+            (Step::Close | Step::Enter(_), _) => {
+                link.send_until(&output, deadline)?;
+                return Err(End::NotEntered);
+            }
+        }
+    }
+}
+
+fn receive_more(link: &Link, input: &mut Vec<u8>, deadline: Instant) -> Result<(), End> {
+    let had = input.len();
+    input.resize(had + HANDSHAKE_STEP, 0);
+    let length = link.receive_until(&mut input[had..], deadline)?;
+    input.truncate(had + length);
+    Ok(())
+}
+
+/// A client that has been let in.
+pub(super) struct Entered {
+    entry: Entry,
+    /// Says that the client has gone once it is dropped.
+    _presence: Box<dyn Send>,
+    early: Vec<u8>,
+}
+
+impl Entered {
+    /// Serves the client until it ends, for whatever reason; everything it asked for is carried out by then.
+    pub(super) fn serve(self, link: &Arc<Link>, deadlines: &Deadlines) -> End {
+        let (export, terms) = (Arc::clone(&self.entry.export), self.entry.terms);
+        let mut connection = Connection::new(Arc::clone(link), export, terms);
+        match connection.start(&self.early, deadlines) {
+            Ok(()) => connection.serve(),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// A client in the transmission phase.
+struct Connection {
+    link: Arc<Link>,
+    export: Arc<dyn Export>,
+    terms: Terms,
+    workers: Workers,
+    batch: Batch,
+    /// What was received lies in `input[start..end]`.
+    input: Buffer,
+    start: usize,
+    end: usize,
+    output: Buffer,
+}
+
+impl Connection {
+    fn new(link: Arc<Link>, export: Arc<dyn Export>, terms: Terms) -> Self {
+        let workers = Workers::new(Arc::clone(&link), Arc::clone(&export));
+        let (input, output) = (Buffer::new(QUIET), Buffer::new(QUIET));
+        Self { link, export, terms, workers, batch: Batch::default(), input, start: 0, end: 0, output }
+    }
+
+    fn start(&mut self, early: &[u8], deadlines: &Deadlines) -> Result<(), LinkError> {
+        // The handshake keeps less than one option, so what came early fits.
+        self.input.data(early.len()).copy_from_slice(early);
+        self.end = early.len();
+        self.link.set_send_deadline(deadlines.send)
+    }
+
+    fn serve(&mut self) -> End {
+        loop {
+            if let Err(end) = self.serve_received() {
+                return end;
+            }
+        }
+    }
+
+    /// Carries out what has been received, and receives more.
+    fn serve_received(&mut self) -> Result<(), End> {
+        let input = &mut self.input.data(self.end)[self.start..];
+        let output_capacity = self.output.capacity();
+        let output = self.output.data(output_capacity);
+        let (taken, next) = self.batch.carry_out(input, output, &self.terms, &self.export, &self.link);
+        let replies = self.batch.finish(output);
+        if replies > 0 {
+            self.link.reply(&output[..replies])?;
+        }
+        self.hand_over();
+        self.start += taken;
+        match next {
+            Next::Receive { wanted } => self.receive(wanted),
+            Next::Again => Ok(()),
+            Next::LargerOutput => self.grow(),
+            Next::LargeWrite { pending, work, length } => self.large_write(pending, work, length),
+            Next::Drain { pending, errno, length } => {
+                self.drain(length)?;
+                Ok(self.link.reply(pending.failure(errno).bytes())?)
+            }
+            Next::Leave => Err(End::Left),
+            Next::Disconnect(breach) => Err(breach.into()),
+        }
+    }
+
+    /// Gives what could not be done at once to the workers. Payloads still lie in the input.
+    fn hand_over(&mut self) {
+        let received = self.input.data(self.end);
+        for left in self.batch.left_over() {
+            let mut room = self.workers.reserve(&left.work);
+            let payload = &received[self.start..][left.payload];
+            if !payload.is_empty() {
+                room.buffer().data(payload.len()).copy_from_slice(payload);
+            }
+            submit(&self.workers, &self.export, &self.link, left.pending, left.work, room);
+        }
+    }
+
+    /// Receives until `wanted` bytes may be there behind `start`, at the least once.
+    fn receive(&mut self, wanted: usize) -> Result<(), End> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.start + wanted > self.input.capacity() {
+            self.input.data(self.end).copy_within(self.start.., 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let capacity = self.input.capacity();
+        match self.link.receive(&mut self.input.data(capacity)[self.end..]) {
+            Ok(length) => self.end += length,
+            Err(LinkError::TimedOut) => return self.shrink(),
+            Err(error) => return Err(error.into()),
+        }
+        if self.end == capacity { self.grow() } else { Ok(()) }
+    }
+
+    /// A WRITE whose payload has its own buffer: it is received straight into that.
+    fn large_write(&mut self, pending: Pending, work: Work, length: usize) -> Result<(), End> {
+        let mut room = self.workers.reserve(&work);
+        let payload = room.buffer().data(length);
+        let arrived = &self.input.data(self.end)[self.start..];
+        let have = arrived.len();
+        payload[..have].copy_from_slice(arrived);
+        self.start += have;
+        self.link.receive_exactly(&mut payload[have..])?;
+        submit(&self.workers, &self.export, &self.link, pending, work, room);
+        Ok(())
+    }
+
+    /// Throws `length` bytes of payload away.
+    fn drain(&mut self, length: usize) -> Result<(), End> {
+        let arrived = (self.end - self.start).min(length);
+        self.start += arrived;
+        let mut left = length - arrived;
+        while left > 0 {
+            // All that had arrived is thrown away, so the whole buffer is free.
+            let room = left.min(self.input.capacity());
+            self.link.receive_exactly(self.input.data(room))?;
+            left -= room;
+        }
+        Ok(())
+    }
+
+    /// Takes large buffers, until it has been quiet for a while.
+    fn grow(&mut self) -> Result<(), End> {
+        if self.input.capacity() < BUSY {
+            self.resize(BUSY);
+            self.link.set_receive_patience(Some(QUIET_AFTER))?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to small buffers, wiping the large ones, and from then on waits without end.
+    fn shrink(&mut self) -> Result<(), End> {
+        self.workers.trim();
+        if self.end - self.start <= QUIET - wire::REQUEST_HEADER {
+            self.resize(QUIET);
+            self.link.set_receive_patience(None)?;
+        }
+        Ok(())
+    }
+
+    fn resize(&mut self, capacity: usize) {
+        let mut input = Buffer::new(capacity);
+        let kept = self.end - self.start;
+        input.data(kept).copy_from_slice(&self.input.data(self.end)[self.start..]);
+        (self.start, self.end) = (0, kept);
+        self.input = input;
+        self.output = Buffer::new(capacity);
+    }
+}
+
+/// Hands a request to the workers, or answers it where the export is draining.
+fn submit(workers: &Workers, export: &Arc<dyn Export>, link: &Link, pending: Pending, work: Work, room: Room) {
+    match Permit::enter(export, link) {
+        Some(permit) => workers.submit(Job { pending, work, room, permit }),
+        None => {
+            // A link that fails is closed, which the next receive notices.
+            let _sent = link.reply(pending.failure(super::errno::Errno::Shutdown).bytes());
+        }
+    }
+}

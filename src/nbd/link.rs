@@ -1,0 +1,192 @@
+//! The socket of one connection: receiving, sending whole replies, and being closed from outside.
+//!
+//! Invariants: a reply is sent whole under the reply lock, so replies of several threads never mix; a reply that cannot
+//! be sent whole closes the link, so a client never sees half of one followed by something else. SIGPIPE is never raised.
+
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
+use nix::sys::time::TimeVal;
+
+use super::{Peer, Session};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// A connected socket.
+pub(super) struct Link {
+    socket: OwnedFd,
+    peer: Peer,
+    replying: Mutex<()>,
+    /// Set once the server stops: what arrives from now on is answered ESHUTDOWN.
+    stopping: AtomicBool,
+}
+
+/// Why nothing more can be said.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    /// The peer has closed, or the link was closed here.
+    #[error("the connection has ended")]
+    Ended,
+    /// The peer took too long.
+    #[error("the client did not move in time")]
+    TimedOut,
+    /// The system said no.
+    #[error("the socket failed: {0}")]
+    System(#[from] Errno),
+}
+
+impl Link {
+    /// Takes a unix socket over.
+    pub(super) fn unix(stream: UnixStream, peer: Peer) -> Self {
+        Self::new(stream.into(), peer)
+    }
+
+    /// Takes a TCP socket over.
+    pub(super) fn tcp(stream: TcpStream, peer: Peer) -> Result<Self, LinkError> {
+        setsockopt(&stream, sockopt::TcpNoDelay, &true)?;
+        // A client that vanished without a word is noticed in the end, however long it has been silent.
+        setsockopt(&stream, sockopt::KeepAlive, &true)?;
+        Ok(Self::new(stream.into(), peer))
+    }
+
+    fn new(socket: OwnedFd, peer: Peer) -> Self {
+        Self { socket, peer, replying: Mutex::new(()), stopping: AtomicBool::new(false) }
+    }
+
+    /// From now on, a reply may wait this long for a client that does not read.
+    pub(super) fn set_send_deadline(&self, deadline: Duration) -> Result<(), LinkError> {
+        Ok(setsockopt(&self.socket, sockopt::SendTimeout, &timeval(deadline))?)
+    }
+
+    /// From now on, [`Link::receive`] gives up after `patience`, or never.
+    pub(super) fn set_receive_patience(&self, patience: Option<Duration>) -> Result<(), LinkError> {
+        Ok(setsockopt(&self.socket, sockopt::ReceiveTimeout, &timeval(patience.unwrap_or_default()))?)
+    }
+
+    /// Receives what is there, at least a byte.
+    pub(super) fn receive(&self, into: &mut [u8]) -> Result<usize, LinkError> {
+        loop {
+            match recv(self.socket.as_raw_fd(), into, MsgFlags::empty()) {
+                Ok(0) | Err(Errno::ECONNRESET) => return Err(LinkError::Ended),
+                Ok(length) => return Ok(length),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Err(LinkError::TimedOut),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Receives as much as `into` holds, however long that takes.
+    pub(super) fn receive_exactly(&self, mut into: &mut [u8]) -> Result<(), LinkError> {
+        while !into.is_empty() {
+            match self.receive(into) {
+                Ok(length) => into = &mut into[length..],
+                Err(LinkError::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives what is there, at least a byte, before `deadline`.
+    pub(super) fn receive_until(&self, into: &mut [u8], deadline: Instant) -> Result<usize, LinkError> {
+        self.wait(PollFlags::POLLIN, deadline)?;
+        self.receive(into)
+    }
+
+    /// Sends all of `bytes`, before `deadline`. For the handshake, which only one thread takes part in.
+    pub(super) fn send_until(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), LinkError> {
+        while !bytes.is_empty() {
+            match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => bytes = &bytes[length..],
+                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, deadline)?,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(sending_failed(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends replies whole. Where that fails the link is closed, which the receiving thread notices.
+    pub(super) fn reply(&self, bytes: &[u8]) -> Result<(), LinkError> {
+        let lock = self.replying.lock();
+        let sent = self.send_all(bytes);
+        if sent.is_err() {
+            self.close();
+        }
+        drop(lock);
+        sent
+    }
+
+    fn send_all(&self, mut bytes: &[u8]) -> Result<(), LinkError> {
+        while !bytes.is_empty() {
+            match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+                Ok(length) => bytes = &bytes[length..],
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Err(LinkError::TimedOut),
+                Err(errno) => return Err(sending_failed(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the socket is ready for `what`.
+    fn wait(&self, what: PollFlags, deadline: Instant) -> Result<(), LinkError> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(LinkError::TimedOut);
+            }
+            // Rounded up, so that the last fraction of a millisecond is slept and not spun away.
+            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.socket.as_fd(), what)], timeout) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// The server stops: nothing new is received, what has arrived is answered ESHUTDOWN, replies still go out.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.shut(Shutdown::Read);
+    }
+
+    /// Whether [`Link::stop`] was called.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn shut(&self, how: Shutdown) {
+        // A socket whose peer has gone is as good as shut down.
+        let _gone = shutdown(self.socket.as_raw_fd(), how);
+    }
+}
+
+impl Session for Link {
+    fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    fn close(&self) {
+        self.shut(Shutdown::Both);
+    }
+}
+
+fn sending_failed(errno: Errno) -> LinkError {
+    match errno {
+        Errno::EPIPE | Errno::ECONNRESET => LinkError::Ended,
+        other => LinkError::System(other),
+    }
+}
+
+fn timeval(duration: Duration) -> TimeVal {
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    TimeVal::new(seconds, duration.subsec_micros().into())
+}

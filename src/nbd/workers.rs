@@ -1,0 +1,369 @@
+//! The threads that carry out what a connection cannot do at once: what waits for a disk, and what takes long.
+//!
+//! One small pool a connection, so no lock is shared between connections. Threads start when there is work for them
+//! and end when there has been none for a while; meanwhile they sleep. Requests and bytes in flight are bounded by
+//! `limits`; past the bound, whoever submits waits, which stops the reading from the socket.
+
+use std::collections::VecDeque;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::buffer::Buffer;
+use super::errno::{self, Errno};
+use super::link::{Link, LinkError};
+use super::reply::Pending;
+use super::request::Work;
+use super::{Export, Session};
+use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Durability, Effort, Op, Run, Zeroing};
+use crate::limits;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crate::units::{ByteCount, Extent};
+
+/// Threads of one connection: as many requests may wait for the disk at once.
+const WORKERS_MAX: usize = 16;
+/// A thread without work ends after this.
+const WORKER_IDLE: Duration = Duration::from_secs(10);
+/// Room for the cipher's and the backing's frames; the system provides it as it is used.
+const WORKER_STACK: usize = 512 << 10;
+/// Buffers are at least this large, so that few sizes exist and most requests find one that was used before.
+const BUFFER_MIN: usize = 64 << 10;
+/// Bytes of buffers kept for reuse.
+const POOL_MAX: usize = 8 << 20;
+/// How much is read at a time in answer to CACHE.
+const CACHE_STEP: u64 = 256 << 10;
+
+/// One use of an export, counted by its gate; leaving is dropping it.
+pub(super) struct Permit(Arc<dyn Export>);
+
+/// The place of one request among those in flight, with its buffer; both are given back when it is dropped.
+pub(super) struct Room {
+    shared: Arc<Shared>,
+    length: usize,
+    buffer: Option<Buffer>,
+}
+
+/// A request with all that it needs.
+pub(super) struct Job {
+    /// The answer owed.
+    pub(super) pending: Pending,
+    /// What to do.
+    pub(super) work: Work,
+    /// Holds a WRITE's payload, or takes what is read.
+    pub(super) room: Room,
+    /// Held until the device has been used.
+    pub(super) permit: Permit,
+}
+
+/// The pool of one connection.
+pub(super) struct Workers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    link: Arc<Link>,
+    export: Arc<dyn Export>,
+    state: Mutex<State>,
+    /// There is work, or the end has come.
+    work: Condvar,
+    /// Something has been finished, or a thread has ended.
+    finished: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    /// Requests that are queued, being carried out, or about to be submitted.
+    requests: usize,
+    bytes: usize,
+    threads: usize,
+    idle: usize,
+    closing: bool,
+    pool: Vec<Buffer>,
+    pooled: usize,
+}
+
+impl Permit {
+    /// Enters the export; `None` once it or the server is draining.
+    pub(super) fn enter(export: &Arc<dyn Export>, link: &Link) -> Option<Self> {
+        (!link.is_stopping() && export.enter()).then(|| Self(Arc::clone(export)))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl Room {
+    /// The buffer, which is there for all work that has a payload or reads.
+    pub(super) fn buffer(&mut self) -> &mut Buffer {
+        self.buffer.as_mut().expect("work that moves data has a buffer")
+    }
+
+    /// The first `length` bytes of the buffer.
+    fn data(&mut self, length: ByteCount) -> &mut [u8] {
+        self.buffer().data(length.in_memory())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.requests -= 1;
+        state.bytes -= self.length;
+        if let Some(buffer) = self.buffer.take()
+            && state.pooled + buffer.capacity() <= POOL_MAX
+        {
+            state.pooled += buffer.capacity();
+            state.pool.push(buffer);
+        }
+        drop(state);
+        self.shared.finished.notify_all();
+    }
+}
+
+impl Workers {
+    /// A pool without threads.
+    pub(super) fn new(link: Arc<Link>, export: Arc<dyn Export>) -> Self {
+        let (work, finished) = (Condvar::new(), Condvar::new());
+        Self { shared: Arc::new(Shared { link, export, state: Mutex::new(State::default()), work, finished }) }
+    }
+
+    /// Waits until there is room for `work` in flight.
+    pub(super) fn reserve(&self, work: &Work) -> Room {
+        let length = buffer_length(work);
+        let mut state = self.shared.finished.wait_while(self.shared.state.lock(), |state| state.is_full(length));
+        state.requests += 1;
+        state.bytes += length;
+        let buffer = (length > 0).then(|| state.buffer(length));
+        Room { shared: Arc::clone(&self.shared), length, buffer }
+    }
+
+    /// Has `job` carried out and answered.
+    pub(super) fn submit(&self, job: Job) {
+        let mut state = self.shared.state.lock();
+        state.queue.push_back(job);
+        if state.queue.len() <= state.idle {
+            self.shared.work.notify_one();
+        } else if state.threads < WORKERS_MAX {
+            state.threads += 1;
+            drop(state);
+            self.start_thread();
+        }
+    }
+
+    fn start_thread(&self) {
+        let shared = Arc::clone(&self.shared);
+        let builder = thread::Builder::new().name("nbd-worker".into()).stack_size(WORKER_STACK);
+        if let Err(error) = builder.spawn(move || shared.run()) {
+            let mut state = self.shared.state.lock();
+            state.threads -= 1;
+            if state.threads == 0 {
+                // Nobody would ever answer; the client is better off with an end.
+                tracing::error!(%error, "cannot start a thread for an NBD connection; closing it");
+                let unanswered = std::mem::take(&mut state.queue);
+                drop(state);
+                drop(unanswered);
+                self.shared.link.close();
+            }
+        }
+    }
+
+    /// Wipes and gives back the buffers that are not in use.
+    pub(super) fn trim(&self) {
+        let mut state = self.shared.state.lock();
+        state.pooled = 0;
+        drop(std::mem::take(&mut state.pool));
+    }
+}
+
+impl Drop for Workers {
+    /// Waits until everything submitted has been carried out and answered, and the threads have ended.
+    fn drop(&mut self) {
+        let finished = &self.shared.finished;
+        let mut state = finished.wait_while(self.shared.state.lock(), |state| state.requests > 0);
+        state.closing = true;
+        self.shared.work.notify_all();
+        drop(finished.wait_while(state, |state| state.threads > 0));
+    }
+}
+
+impl State {
+    fn is_full(&self, length: usize) -> bool {
+        let bytes_full = self.bytes > 0 && self.bytes + length > limits::IN_FLIGHT_BYTES_PER_CONNECTION;
+        bytes_full || self.requests >= limits::IN_FLIGHT_REQUESTS_PER_CONNECTION
+    }
+
+    /// A pooled buffer that fits and is not much too large, or a new one.
+    fn buffer(&mut self, length: usize) -> Buffer {
+        let wanted = length.max(BUFFER_MIN).next_power_of_two();
+        match self.pool.iter().position(|buffer| buffer.capacity() == wanted) {
+            None => Buffer::new(wanted),
+            Some(at) => {
+                self.pooled -= wanted;
+                self.pool.swap_remove(at)
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// A thread's life.
+    fn run(&self) {
+        let _counted = Counted(self);
+        while let Some(job) = self.next() {
+            self.carry_out(job);
+        }
+    }
+
+    /// The next job; `None` where the thread is to end.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.state.lock();
+        if state.queue.is_empty() {
+            state.idle += 1;
+            state = self.wait_for_work(state);
+            state.idle -= 1;
+        }
+        state.queue.pop_front()
+    }
+
+    fn wait_for_work<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let nothing = |state: &mut State| state.queue.is_empty() && !state.closing;
+        self.work.wait_while_until(state, Instant::now() + WORKER_IDLE, nothing)
+    }
+
+    /// Carries a job out and answers it. The export is left before the answer is sent, so that a client which does
+    /// not read holds no detach up.
+    fn carry_out(&self, job: Job) {
+        let Job { pending, work, mut room, permit } = job;
+        let device = self.export.device();
+        // A link that fails is closed by whoever notices; the receiving thread then ends the connection.
+        let _sent = match work {
+            Work::Read(extent) => {
+                let read = device.read_at(extent.start(), room.data(extent.length()));
+                drop(permit);
+                self.answer_read(pending, extent.length(), room.buffer(), read)
+            }
+            Work::Status(extent, most) => {
+                let mut runs = Vec::new();
+                let asked = device.perform(Op::Extents { extent, into: &mut runs, most });
+                drop(permit);
+                self.answer_status(pending, extent.length(), &runs, asked)
+            }
+            silent => {
+                let done = carry_out_silent(device, silent, &mut room);
+                drop(permit);
+                self.link.reply(pending.answer(done.map_err(errno::of)).bytes())
+            }
+        };
+    }
+
+    fn answer_read(
+        &self,
+        pending: Pending,
+        length: ByteCount,
+        buffer: &mut Buffer,
+        read: Result<(), BlockError>,
+    ) -> Result<(), LinkError> {
+        if let Err(error) = read {
+            return self.link.reply(pending.failure(errno::of(error)).bytes());
+        }
+        let header = pending.data_header_length();
+        let whole = buffer.with_header(header, length.in_memory());
+        pending.data(&mut whole[..header], length);
+        self.link.reply(whole)
+    }
+
+    fn answer_status(
+        &self,
+        pending: Pending,
+        within: ByteCount,
+        runs: &[Run],
+        asked: Result<(), BlockError>,
+    ) -> Result<(), LinkError> {
+        match asked {
+            Ok(()) if !runs.is_empty() => self.link.reply(&pending.status(runs, within)),
+            Ok(()) => self.link.reply(pending.failure(Errno::Io).bytes()),
+            Err(error) => self.link.reply(pending.failure(errno::of(error)).bytes()),
+        }
+    }
+}
+
+/// One thread of the count. A panic that unwinds through it ends the connection and leaves the rest in order.
+struct Counted<'s>(&'s Shared);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.threads -= 1;
+        drop(state);
+        if thread::panicking() {
+            self.0.link.close();
+        }
+        self.0.finished.notify_all();
+    }
+}
+
+/// Carries out what is answered with success or failure alone.
+fn carry_out_silent(device: &dyn BlockDevice, work: Work, room: &mut Room) -> Result<(), BlockError> {
+    match work {
+        Work::Write(extent, durability) => device.write_at(extent.start(), room.data(extent.length()), durability),
+        Work::Flush => device.flush(),
+        Work::Discard(extent, durability) => {
+            in_steps(device, extent, durability, |extent, durability| Op::Discard { extent, durability })
+        }
+        Work::Zero(extent, zeroing, effort, durability) => zero(device, extent, (zeroing, effort), durability),
+        Work::Cache(extent) => {
+            steps(extent, CACHE_STEP).try_for_each(|step| device.read_at(step.start(), room.data(step.length())))
+        }
+        Work::Read(_) | Work::Status(..) => unreachable!("answered with more than success"),
+    }
+}
+
+fn zero(
+    device: &dyn BlockDevice,
+    extent: Extent,
+    (zeroing, effort): (Zeroing, Effort),
+    durability: Durability,
+) -> Result<(), BlockError> {
+    in_steps(device, extent, durability, |extent, durability| Op::Zero { extent, zeroing, effort, durability })
+}
+
+/// Carries a long operation out step by step; several steps are made durable by one flush behind the last.
+fn in_steps(
+    device: &dyn BlockDevice,
+    extent: Extent,
+    durability: Durability,
+    op: impl Fn(Extent, Durability) -> Op<'static>,
+) -> Result<(), BlockError> {
+    if extent.length().get() <= limits::ZERO_STEP {
+        return device.perform(op(extent, durability));
+    }
+    steps(extent, limits::ZERO_STEP).try_for_each(|step| device.perform(op(step, Durability::Cached)))?;
+    match durability {
+        Durability::Cached => Ok(()),
+        Durability::Durable => device.flush(),
+    }
+}
+
+/// `extent` cut at the multiples of `unit`.
+fn steps(extent: Extent, unit: u64) -> impl Iterator<Item = Extent> {
+    let mut at = extent.start();
+    std::iter::from_fn(move || {
+        let left = extent.end().since(at).expect("a step ends within the extent");
+        let to_boundary = ByteCount::new(unit - at.get() % unit);
+        let step = Extent::new(at, left.min(to_boundary)).expect("a step ends within the extent");
+        at = step.end();
+        (!step.is_empty()).then_some(step)
+    })
+}
+
+/// How large a buffer `work` needs.
+fn buffer_length(work: &Work) -> usize {
+    match work {
+        Work::Read(extent) | Work::Write(extent, _) => extent.length().in_memory(),
+        Work::Cache(extent) => extent.length().min(ByteCount::new(CACHE_STEP)).in_memory(),
+        Work::Flush | Work::Discard(..) | Work::Zero(..) | Work::Status(..) => 0,
+    }
+}
