@@ -33,7 +33,10 @@
 
 pub mod attach;
 pub mod block;
+pub mod cli;
+pub mod control;
 pub mod crypto;
+pub mod daemon;
 pub mod kms;
 pub mod limits;
 pub mod names;

@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "raw system calls and mappings live here, each wrapped safely")]
 
 pub(crate) mod closing;
+pub(crate) mod inherited;
 pub mod locked;
 pub(crate) mod locked_box;
 pub(crate) mod peer_groups;

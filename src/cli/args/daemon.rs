@@ -1,0 +1,39 @@
+//! The words of `envol daemon`.
+
+use clap::{Args, ValueEnum};
+
+/// `daemon`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Where things lie, unless said otherwise:
+  state    $STATE_DIRECTORY, else /var/lib/envol as root, else $XDG_STATE_HOME/envol
+  sockets  $RUNTIME_DIRECTORY, else /run/envol as root, else $XDG_RUNTIME_DIR/envol
+The control socket is control.sock, the NBD socket nbd.sock beside it; both admit root and the daemon's own user.
+
+One daemon per state directory. SIGTERM and SIGINT drain, flush, wipe the keys and exit 0.
+
+Examples:
+  envol daemon
+  envol daemon --state-dir /srv/envol --listen 127.0.0.1:10809 --log-format json")]
+pub struct DaemonArgs {
+    /// Serve NBD on this loopback TCP address too (repeatable). NBD over TCP knows no users:
+    /// every local user can then read and write every attached volume
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<std::net::SocketAddr>,
+    /// Serve NBD on any TCP address (repeatable). There is no TLS:
+    /// whoever reaches it can read and write every attached volume, and whoever listens on the way sees the data
+    #[arg(long, value_name = "ADDR")]
+    pub insecure_listen: Vec<std::net::SocketAddr>,
+    /// How to log, on stderr [default: as configured, else human]
+    #[arg(long, value_enum, value_name = "human|json", hide_possible_values = true)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How the daemon logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    Human,
+    /// One JSON object a line
+    Json,
+}

@@ -1,0 +1,125 @@
+//! The words of `envol volume`.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+
+use crate::names::VolumeName;
+use crate::units::{ByteCount, NoSuchSectorSize, SectorSize};
+
+const NAME: &str = "\
+NAME is a volume's name or its id (vol- and 17 hex digits).";
+
+/// `volume`.
+#[derive(Debug, Subcommand)]
+#[command(after_help = NAME, arg_required_else_help = true)]
+pub enum VolumeCommand {
+    /// Make a volume: the KMS gives a wrapped data key, the header keeps it
+    Create(Box<CreateArgs>),
+    /// List the volumes
+    List,
+    /// Show one volume
+    Show(VolumeArg),
+    /// Destroy a volume's header, and with it the data; removes the file if envol made it
+    Delete(VolumeYes),
+    /// Take in a volume that was made elsewhere, and whose KMS key this daemon can use
+    Add(AddArgs),
+    /// Drop what is remembered of a volume; its backing stays as it is
+    Forget(VolumeYes),
+    /// Write encrypted zeros into every hole, so that unwritten space looks like data (and reads as zeros under dm-crypt)
+    Fill(VolumeArg),
+    /// Break-glass: print the dmsetup table with the sector keys in clear, after asking
+    ExportKey(ExportKeyArgs),
+}
+
+/// `volume create`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  envol volume create scratch --size 1G
+  envol volume create db --size 500G --key alias/backups
+  envol volume create disk --backing /dev/vdb --key alias/backups
+
+Sizes take K, M, G and T (binary). A file is thin: it takes what was written.
+Without --key, the key is the managed alias/aws/ebs, which cannot be disabled or deleted.")]
+pub struct CreateArgs {
+    /// Its name: 1-64 of A-Z a-z 0-9 . _ -
+    #[arg(value_name = "NAME")]
+    pub(crate) name: VolumeName,
+    /// Usable bytes, such as 10G; may be left out for a device
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) size: Option<ByteCount>,
+    /// The KMS key: id, ARN, alias/NAME or alias ARN [default: alias/aws/ebs]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// A file (made unless it exists) or block device to use [default: a file in the state directory]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) backing: Option<PathBuf>,
+    /// Unit of encryption, in bytes: 512 or 4096 [default: 4096]
+    #[arg(long, value_name = "BYTES", value_parser = sector_size)]
+    pub(crate) sector_size: Option<SectorSize>,
+    /// Bytes under one XTS key [default: 1T]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) scope: Option<ByteCount>,
+    /// Write encrypted zeros everywhere now, so that the backing does not show what is in use
+    #[arg(long)]
+    pub(crate) thick: bool,
+    /// Take a backing that holds other data (never one with an envol header: delete that volume first)
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// One volume.
+#[derive(Debug, Args)]
+#[command(after_help = NAME)]
+pub struct VolumeArg {
+    /// The volume, by name or id
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) volume: String,
+}
+
+/// One volume, and whether to ask.
+#[derive(Debug, Args)]
+#[command(after_help = NAME)]
+pub struct VolumeYes {
+    /// The volume, by name or id
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) volume: String,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `volume add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The file or device that holds the volume
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `volume export-key`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The table goes to stdout, and holds the keys that open the volume: whoever sees it can read the volume for ever.
+Every use asks the KMS and is recorded.
+
+Example, as root, for a detached volume on a block device (a file needs a loop device first):
+  envol volume export-key db --yes | dmsetup create db --readonly")]
+pub struct ExportKeyArgs {
+    /// The volume, by name or id
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) volume: String,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+fn sector_size(text: &str) -> Result<SectorSize, String> {
+    let bytes: u32 = text.parse().map_err(|_| "a sector is 512 or 4096 bytes".to_owned())?;
+    SectorSize::try_from(bytes).map_err(|error: NoSuchSectorSize| error.to_string())
+}

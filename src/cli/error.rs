@@ -1,0 +1,99 @@
+//! Why a command did not do what it was asked, and the exit code that follows.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::control::api::Problem;
+use crate::control::client::ClientError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The daemon refused, or could not be asked.
+    #[error(transparent)]
+    Daemon(#[from] ClientError),
+    /// The command asks first, and there is nobody to ask.
+    #[error("{0} asks before it acts, and there is no terminal to ask on; nothing was done")]
+    NobodyToAsk(&'static str),
+    /// The question was answered with no.
+    #[error("not confirmed; nothing was done")]
+    NotConfirmed,
+    /// The API carries text, and this path is none.
+    #[error("the path {} is not UTF-8", .0.display())]
+    PathNotText(PathBuf),
+    /// Neither an option nor the environment names a place for the control socket.
+    #[error("nothing says where the control socket lies")]
+    NoDirectory,
+    /// The answer could not be written.
+    #[error("the answer could not be written")]
+    Output(#[source] io::Error),
+    /// The terminal could not be read.
+    #[error("the answer could not be read from the terminal")]
+    Terminal(#[source] io::Error),
+    /// The demo cannot find the program that it is to run as the daemon.
+    #[error("this program cannot be found again on the disk")]
+    Program(#[source] io::Error),
+}
+
+impl CliError {
+    /// Whether it is merely that nobody reads our output any more (`envol events | head`): no failure.
+    pub(crate) fn reader_has_gone(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The failure as people and scripts are told it, with its exit code.
+    pub fn problem(&self) -> Problem {
+        let (code, exit_code, remedy) = match self {
+            Self::Daemon(ClientError::Failed(problem)) => return problem.clone(),
+            Self::Daemon(error) => client_problem(error),
+            Self::NobodyToAsk(_) => ("cli.not_confirmed", 2, "add --yes if that is what you want"),
+            Self::NotConfirmed => ("cli.not_confirmed", 2, "answer y, or add --yes"),
+            Self::PathNotText(_) => ("cli.path_not_text", 2, "rename it, or reach it through a symbolic link"),
+            Self::NoDirectory => ("cli.no_directory", 2, "name it with --socket, or set HOME"),
+            Self::Output(_) => ("cli.output", 1, "see whether the disk behind the output is full"),
+            Self::Terminal(_) => ("cli.terminal", 1, "add --yes if that is what you want"),
+            Self::Program(_) => ("cli.program", 1, "run it by its path, on a machine where /proc is mounted"),
+        };
+        let mut message = self.to_string();
+        if let Some(source) = std::error::Error::source(self) {
+            message = format!("{message}: {source}");
+        }
+        Problem { code: code.to_owned(), message, remedy: remedy.to_owned(), kms_exception: None, exit_code }
+    }
+}
+
+fn client_problem(error: &ClientError) -> (&'static str, u8, &'static str) {
+    match error {
+        ClientError::Failed(_) => unreachable!("answered before with the daemon's own problem"),
+        ClientError::NoDaemon(_) => {
+            ("no_daemon", 10, "start one with `envol daemon`, or name its control socket with --socket")
+        }
+        ClientError::NotPermitted(_) => ("not_permitted", 9, "run this as root, or as the user that runs the daemon"),
+        ClientError::Garbled(_) => ("daemon.garbled", 1, "see that the program and the daemon are of one version"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_is_not_there_gives_ten_and_a_closed_door_nine() {
+        let absent = CliError::from(ClientError::NoDaemon(PathBuf::from("/run/envol/control.sock")));
+        assert_eq!(absent.problem().exit_code, 10);
+        let closed = CliError::from(ClientError::NotPermitted(PathBuf::from("/run/envol/control.sock")));
+        assert_eq!(closed.problem().exit_code, 9);
+    }
+
+    #[test]
+    fn the_daemons_own_problem_is_passed_on_unchanged() {
+        let problem = Problem {
+            code: "attach.kms.disabled".to_owned(),
+            message: "the key is disabled".to_owned(),
+            remedy: "enable it".to_owned(),
+            kms_exception: Some("DisabledException".to_owned()),
+            exit_code: 5,
+        };
+        assert_eq!(CliError::from(ClientError::Failed(problem.clone())).problem(), problem);
+    }
+}

@@ -1,0 +1,46 @@
+//! The command line: words in, a call to the daemon, words out.
+//!
+//! Reaches the daemon only through [`crate::control::client`]; the demo also speaks NBD, as any client would. `args`
+//! owns the words, `run` what they mean, `render` how answers look, `demo` the scenario. Every command ends in an exit
+//! code (product.md), decided in `error` alone.
+
+pub mod args;
+mod confirm;
+pub mod demo;
+mod error;
+mod render;
+mod route;
+mod run;
+
+use clap::Parser;
+
+pub use args::{Cli, Command, DaemonArgs, Global, LogFormat, Task};
+pub use error::CliError;
+
+use crate::control::api::Problem;
+
+/// Reads the words of this process.
+///
+/// # Errors
+/// The exit code, once the usage error (or the help that was asked for) has been printed.
+pub fn parse() -> Result<Cli, u8> {
+    Cli::try_parse().map_err(|error| {
+        let json = std::env::args_os().any(|word| word == "--json");
+        render::usage(&error, json)
+    })
+}
+
+/// Carries out `task` and gives the exit code.
+pub fn run(global: &Global, task: Task) -> u8 {
+    match run::task(global, task) {
+        Ok(code) => code,
+        Err(error) if error.reader_has_gone() => 0,
+        Err(error) => fail(global, &error.problem()),
+    }
+}
+
+/// Prints `problem` and gives its exit code.
+pub fn fail(global: &Global, problem: &Problem) -> u8 {
+    render::Console::new(global.json).problem(problem);
+    problem.exit_code
+}

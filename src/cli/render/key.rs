@@ -1,0 +1,80 @@
+//! Keys and aliases.
+
+use super::style::{Paint, plain};
+use super::table::{Cell, Table};
+use crate::control::api::{Alias, Key, Volume};
+
+/// `key list`.
+pub(crate) fn key_list(keys: &[Key]) -> String {
+    if keys.is_empty() {
+        return "No keys yet. Make one with: envol key create --alias NAME\n".to_owned();
+    }
+    let mut table = Table::headed(&["KEY", "STATE", "ALIASES", "VOLUMES", "DESCRIPTION"]);
+    for key in keys {
+        table.row(vec![
+            Cell::new(&key.key_id),
+            Cell::state(&key.state),
+            Cell::new(key.aliases.join(" ")),
+            Cell::number(key.volumes.len().to_string()),
+            Cell::new(&key.description),
+        ]);
+    }
+    table.render()
+}
+
+/// `key show` and `key create`.
+pub(crate) fn key_card(key: &Key) -> String {
+    let mut table = Table::new();
+    table.pair("key", Cell::new(&key.key_id));
+    table.pair("arn", Cell::new(&key.arn));
+    table.pair("state", Cell::state(&key.state));
+    if let Some(date) = &key.deletion_date {
+        table.pair("deleted on", Cell::painted(date, Paint::Failure));
+    }
+    table.pair("aliases", Cell::new(key.aliases.join(" ")));
+    if !key.description.is_empty() {
+        table.pair("description", Cell::new(&key.description));
+    }
+    table.pair("managed by", Cell::new(if key.manager == "AWS" { "AWS" } else { "you" }));
+    table.pair("created", Cell::new(&key.created));
+    table.pair("rotations", Cell::new(key.rotations.to_string()));
+    table.pair("material", Cell::new(&key.current_key_material_id));
+    table.pair("volumes", Cell::new(key.volumes.join(" ")));
+    table.render()
+}
+
+/// What a change of state came to, in one line.
+pub(crate) fn key_state_line(key: &Key) -> String {
+    let name = key.aliases.first().map_or(key.key_id.clone(), |alias| format!("{alias} ({})", key.key_id));
+    let state = Paint::of_state(&key.state).text(plain(&key.state));
+    match &key.deletion_date {
+        Some(date) => format!("{} is {state}: deleted on {}\n", plain(&name), plain(date)),
+        None => format!("{} is {state}\n", plain(&name)),
+    }
+}
+
+/// `key alias list`.
+pub(crate) fn alias_list(aliases: &[Alias]) -> String {
+    if aliases.is_empty() {
+        return "No aliases yet. Make one with: envol key alias create NAME KEY\n".to_owned();
+    }
+    let mut table = Table::headed(&["ALIAS", "KEY"]);
+    for alias in aliases {
+        table.row(vec![Cell::new(&alias.name), Cell::new(&alias.target_key_id)]);
+    }
+    table.render()
+}
+
+/// What dies with `key`, before it is scheduled for deletion.
+pub(crate) fn doomed_volumes(key: &Key, volumes: &[Volume]) -> String {
+    if key.volumes.is_empty() {
+        return format!("No volume known here is under the key {}.\n", plain(&key.key_id));
+    }
+    let mut table = Table::new().indented(2);
+    for id in &key.volumes {
+        let name = volumes.iter().find(|volume| volume.id == *id).map_or("", |volume| &volume.name);
+        table.row(vec![Cell::new(name), Cell::new(id)]);
+    }
+    let heading = Paint::Warning.text("These volumes die with the key; nobody can ever open them again:");
+    format!("{heading}\n{}", table.render())
+}

@@ -1,0 +1,43 @@
+//! What each command means: which call it makes, what it asks first, how its answer is shown.
+
+mod attach;
+mod key;
+mod status;
+mod volume;
+
+use serde::Serialize;
+
+use super::args::{Global, Task};
+use super::demo;
+use super::error::CliError;
+use super::render::Console;
+use crate::control::client::Client;
+use crate::places;
+
+/// The body of a request that says nothing.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Nothing {}
+
+/// Where a command asks, and where it answers.
+struct Session {
+    client: Client,
+    console: Console,
+}
+
+/// Carries `task` out and gives the exit code of what was done.
+pub(super) fn task(global: &Global, task: Task) -> Result<u8, CliError> {
+    let session = || {
+        let socket = global.socket.clone().or_else(places::default_control_socket).ok_or(CliError::NoDirectory)?;
+        Ok::<_, CliError>(Session { client: Client::new(socket), console: Console::new(global.json) })
+    };
+    match task {
+        Task::Key(command) => key::run(&session()?, command),
+        Task::Volume(command) => volume::run(&session()?, command),
+        Task::Attach(args) => attach::attach(&session()?, &args),
+        Task::Detach(args) => attach::detach(&session()?, &args),
+        Task::Status => status::status(&session()?),
+        Task::Events(args) => status::events(&session()?, &args),
+        Task::Demo => return demo::command(global),
+    }?;
+    Ok(0)
+}

@@ -1,0 +1,282 @@
+//! The words of the control API: what requests carry and what answers hold. Field names are relied upon by scripts.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `key create`, `key show` and a row of `key list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Key {
+    /// The key id, a UUID.
+    pub key_id: String,
+    /// Its ARN.
+    pub arn: String,
+    /// `Enabled`, `Disabled`, `PendingDeletion`, ... as AWS spells them.
+    pub state: String,
+    /// Alias names that point to it (`alias/NAME`).
+    pub aliases: Vec<String>,
+    /// What its maker wrote about it.
+    pub description: String,
+    /// `CUSTOMER`, or `AWS` for a managed key.
+    pub manager: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// When it will be deleted, RFC 3339; null unless pending deletion.
+    pub deletion_date: Option<String>,
+    /// How often its material was rotated.
+    pub rotations: u32,
+    /// The id of the material that encrypts now.
+    pub current_key_material_id: String,
+    /// Ids of the volumes whose data key it wraps, as far as this daemon knows.
+    pub volumes: Vec<String>,
+}
+
+/// An alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Alias {
+    /// `alias/NAME`.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// The key it points to.
+    pub target_key_id: String,
+}
+
+/// `POST /v1/keys`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateKey {
+    /// An alias to make with it: `alias/NAME`, or `NAME` alone.
+    pub alias: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+}
+
+/// `POST /v1/keys/{key}/schedule-deletion`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleDeletion {
+    /// 7 to 30; 30 unless given.
+    pub days: Option<u32>,
+}
+
+/// `PUT /v1/aliases/{name}` and `POST /v1/aliases`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutAlias {
+    /// `alias/NAME`, or `NAME` alone.
+    pub name: String,
+    /// The key, by id or ARN.
+    pub target: String,
+}
+
+/// `volume create`, `volume show` and a row of `volume list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Volume {
+    /// `vol-` and 17 hex digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Usable bytes.
+    pub size: u64,
+    /// `creating`, `available`, `attaching`, `in-use`, `detaching`, `error`.
+    pub state: String,
+    /// The KMS section's name.
+    pub kms: String,
+    /// ARN of the KMS key.
+    pub kms_key: String,
+    /// Path of the backing.
+    pub backing: String,
+    /// 512 or 4096.
+    pub sector_size: u32,
+    /// Whether it is strict about zeros (`--thick`).
+    pub thick: bool,
+    /// Bytes that its backing takes now; null where it cannot be read.
+    pub allocated: Option<u64>,
+    /// Where it is attached: none or one.
+    pub attachments: Vec<Attachment>,
+    /// Why the last attach failed; null once one succeeds.
+    pub last_refusal: Option<LastRefusal>,
+}
+
+/// What `attach` answers, and an entry of a volume's `attachments`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attachment {
+    /// The volume's id.
+    pub volume: String,
+    /// Its name.
+    pub name: String,
+    /// The NBD URI.
+    pub uri: String,
+    /// A kernel device, or null.
+    pub device: Option<String>,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// Clients connected now, as people are told of them.
+    pub clients: Vec<String>,
+    /// When it was attached, RFC 3339.
+    pub since: String,
+}
+
+/// A failed attach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LastRefusal {
+    /// When, RFC 3339.
+    pub time: String,
+    /// Why: the KMS's own text where it was the KMS.
+    pub cause: String,
+    /// The KMS's exception, or null.
+    pub kms_exception: Option<String>,
+    /// Whether the daemon goes on trying.
+    pub retrying: bool,
+}
+
+/// `POST /v1/volumes`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateVolume {
+    /// Its name.
+    pub name: String,
+    /// Usable bytes; may be left out for a device.
+    pub size: Option<u64>,
+    /// The KMS key; `alias/aws/ebs` unless given.
+    pub key: Option<String>,
+    /// The KMS section; the default one unless given.
+    pub kms: Option<String>,
+    /// An existing file or device, or where to make the file; under `<state dir>/volumes/` unless given.
+    pub backing: Option<String>,
+    /// 4096 unless given.
+    pub sector_size: Option<u32>,
+    /// Bytes under one XTS key; 1 TiB unless given.
+    pub scope: Option<u64>,
+    /// Encrypted zeros everywhere.
+    #[serde(default)]
+    pub thick: bool,
+    /// Take a backing that holds other data (never one with an envol header).
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// `POST /v1/volumes/add`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddVolume {
+    /// The backing.
+    pub path: String,
+    /// Only say what it holds.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// `POST /v1/volumes/{name}/attach`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// Refuse writes; the backing is opened read-only and nothing is written to it.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Only say whether the KMS would open it now.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Take a header older than the one remembered.
+    #[serde(default)]
+    pub accept_rollback: bool,
+}
+
+/// `POST /v1/volumes/{name}/detach`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Detach {
+    /// Even while clients are connected.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// `POST /v1/volumes/{name}/export-key`: what `dmsetup create` reads.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct ExportedKey {
+    /// The table, with the sector keys in hex.
+    pub table: String,
+    /// What to be warned of.
+    pub warnings: Vec<String>,
+}
+
+/// A line of the answer to long work (`application/x-ndjson`): any number of `progress`, then `done` or `error`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step<T> {
+    /// Bytes done, of bytes in all.
+    Progress {
+        /// So far.
+        done: u64,
+        /// In all.
+        total: u64,
+    },
+    /// The result.
+    Done(T),
+    /// The failure.
+    Error(Problem),
+}
+
+/// The body of every failed answer, and what `--json` prints on stderr.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Failure {
+    /// The failure.
+    pub error: Problem,
+}
+
+/// A failure, as people and scripts are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A stable word, such as `attach.kms.disabled` or `volume.not_found`.
+    pub code: String,
+    /// What failed and why.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The KMS's exception, or null.
+    pub kms_exception: Option<String>,
+    /// The exit code of the CLI, 1 to 10 (product.md).
+    pub exit_code: u8,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// When it started, RFC 3339.
+    pub since: String,
+    /// Its state directory.
+    pub state_dir: String,
+    /// Where NBD clients connect: URIs without an export name.
+    pub listeners: Vec<String>,
+    /// How keys are kept in memory: `locked` (mlock).
+    pub key_memory: String,
+    /// Live NBD connections.
+    pub connections: u64,
+    /// All volumes.
+    pub volumes: Vec<Volume>,
+    /// All keys of the embedded KMS, managed ones too.
+    pub keys: Vec<Key>,
+    /// Traffic of each attached volume since it was attached.
+    pub traffic: Vec<Traffic>,
+}
+
+/// What one attached volume has carried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Traffic {
+    /// The volume's id.
+    pub volume: String,
+    /// READs answered.
+    pub reads: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// WRITEs answered.
+    pub writes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// FLUSHes answered.
+    pub flushes: u64,
+}

@@ -1,0 +1,152 @@
+//! Keys of the embedded KMS and their aliases.
+
+use axum::Json;
+use axum::extract::State;
+use hyper::StatusCode;
+
+use super::extract::{CalledBy, NamedAlias, NamedKey, Nothing, Sent, alias_name};
+use super::problem::{Fault, Refused};
+use super::work::carry_out;
+use super::{Operated, api, view};
+use crate::kms::embedded::{Embedded, KeyMetadata};
+use crate::kms::{KeyName, KmsError, Principal};
+use crate::sync::Arc;
+
+type Answer<T> = Result<Json<T>, Refused>;
+type Shared = State<Arc<Operated>>;
+
+/// Days before a key that is to be deleted is gone, unless the caller says.
+const DELETION_DAYS: u32 = 30;
+
+pub(super) async fn list(State(operated): Shared, CalledBy(caller): CalledBy) -> Answer<Vec<api::Key>> {
+    carry_out(move || {
+        let keys = operated.keys.list_keys(&caller)?;
+        let volumes = operated.registry.list();
+        Ok(Json(keys.into_iter().map(|key| view::key(key, &volumes)).collect()))
+    })
+    .await
+}
+
+pub(super) async fn create(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    Sent(asked): Sent<api::CreateKey>,
+) -> Answer<api::Key> {
+    one(operated, move |keys| {
+        let alias = asked.alias.as_deref().map(alias_name);
+        keys.create_key(&caller, asked.description.as_deref().unwrap_or_default(), alias.as_deref())
+    })
+    .await
+}
+
+pub(super) async fn show(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedKey(key): NamedKey,
+) -> Answer<api::Key> {
+    one(operated, move |keys| keys.describe_key(&caller, &key)).await
+}
+
+/// An operation on a key that needs no more than its name.
+type Change = fn(&Embedded, &Principal, &KeyName) -> Result<KeyMetadata, KmsError>;
+
+async fn change(operated: Arc<Operated>, caller: Principal, key: KeyName, change: Change) -> Answer<api::Key> {
+    one(operated, move |keys| change(keys, &caller, &behind_alias(keys, &caller, key)?)).await
+}
+
+/// The key itself where `key` is an alias: operations that change a key take no alias, as in AWS.
+fn behind_alias(keys: &Embedded, caller: &Principal, key: KeyName) -> Result<KeyName, KmsError> {
+    let is_alias = key.as_str().starts_with("alias/") || key.as_str().contains(":alias/");
+    if is_alias { Ok(keys.describe_key(caller, &key)?.arn.into()) } else { Ok(key) }
+}
+
+/// Handlers of operations that need no more than the key's name.
+macro_rules! changes {
+    ($($handler:ident = $change:path;)*) => {$(
+        pub(super) async fn $handler(
+            State(operated): Shared,
+            CalledBy(caller): CalledBy,
+            NamedKey(key): NamedKey,
+            Sent(Nothing {}): Sent<Nothing>,
+        ) -> Answer<api::Key> {
+            change(operated, caller, key, $change).await
+        }
+    )*};
+}
+changes! {
+    enable = Embedded::enable_key;
+    disable = Embedded::disable_key;
+    cancel_deletion = Embedded::cancel_key_deletion;
+    rotate = Embedded::rotate_key_on_demand;
+}
+
+pub(super) async fn schedule_deletion(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedKey(key): NamedKey,
+    Sent(asked): Sent<api::ScheduleDeletion>,
+) -> Answer<api::Key> {
+    let days = asked.days.unwrap_or(DELETION_DAYS);
+    one(operated, move |keys| keys.schedule_key_deletion(&caller, &behind_alias(keys, &caller, key)?, days)).await
+}
+
+/// The key that `operation` answers, with the volumes that hang on it.
+async fn one(
+    operated: Arc<Operated>,
+    operation: impl FnOnce(&Embedded) -> Result<KeyMetadata, KmsError> + Send + 'static,
+) -> Answer<api::Key> {
+    carry_out(move || {
+        let key = operation(&operated.keys)?;
+        Ok(Json(view::key(key, &operated.registry.list())))
+    })
+    .await
+}
+
+pub(super) async fn list_aliases(State(operated): Shared, CalledBy(caller): CalledBy) -> Answer<Vec<api::Alias>> {
+    carry_out(move || {
+        let aliases = operated.keys.list_aliases(&caller)?;
+        Ok(Json(aliases.into_iter().map(view::alias).collect()))
+    })
+    .await
+}
+
+pub(super) async fn create_alias(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    Sent(asked): Sent<api::PutAlias>,
+) -> Answer<api::Alias> {
+    carry_out(move || {
+        let alias = operated.keys.create_alias(&caller, &alias_name(&asked.name), &KeyName::new(asked.target))?;
+        Ok(Json(view::alias(alias)))
+    })
+    .await
+}
+
+pub(super) async fn update_alias(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedAlias(name): NamedAlias,
+    Sent(asked): Sent<api::PutAlias>,
+) -> Answer<api::Alias> {
+    if alias_name(&asked.name) != name {
+        return Err(Refused::new(Fault::Usage, "request.bad_body", "path and body name different aliases"));
+    }
+    carry_out(move || {
+        let alias = operated.keys.update_alias(&caller, &name, &KeyName::new(asked.target))?;
+        Ok(Json(view::alias(alias)))
+    })
+    .await
+}
+
+pub(super) async fn delete_alias(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedAlias(name): NamedAlias,
+    Sent(Nothing {}): Sent<Nothing>,
+) -> Result<StatusCode, Refused> {
+    carry_out(move || {
+        operated.keys.delete_alias(&caller, &name)?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}

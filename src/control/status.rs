@@ -1,0 +1,34 @@
+//! `GET /v1/status`: everything at a glance.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::extract::CalledBy;
+use super::problem::Refused;
+use super::work::carry_out;
+use super::{Operated, api, view};
+use crate::sync::Arc;
+
+pub(super) async fn status(
+    State(operated): State<Arc<Operated>>,
+    CalledBy(caller): CalledBy,
+) -> Result<Json<api::Status>, Refused> {
+    carry_out(move || {
+        let about = &operated.about;
+        let volumes = operated.registry.list();
+        let keys = operated.keys.list_keys(&caller)?;
+        Ok(Json(api::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: view::rfc3339(about.since),
+            state_dir: about.state_dir.to_string_lossy().into_owned(),
+            listeners: about.listeners.iter().map(|listener| listener.uri("")).collect(),
+            key_memory: "locked".to_owned(),
+            connections: (operated.connections)(),
+            traffic: volumes.iter().filter_map(view::traffic).collect(),
+            keys: keys.into_iter().map(|key| view::key(key, &volumes)).collect(),
+            volumes: volumes.iter().map(|volume| view::volume(about, volume)).collect(),
+        }))
+    })
+    .await
+}

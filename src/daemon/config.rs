@@ -1,0 +1,420 @@
+//! The configuration: a TOML file, under what the command line and the environment say. All of it is judged before
+//! anything is opened, and an error names its line.
+//!
+//! ```toml
+//! state_dir = "/var/lib/envol"
+//! socket = "/run/envol/control.sock"     # nbd.sock lies beside it
+//! group = "envol"                        # its members may use both sockets, as root and the daemon's user may
+//! volume_dirs = ["/srv/volumes"]         # where backings may lie, beside <state_dir>/volumes; a device is named itself
+//! account = "000000000000"               # in ARNs
+//! region = "us-east-1"                   # in ARNs
+//! log_format = "human"                   # or "json"
+//!
+//! [nbd]
+//! listen = ["127.0.0.1:10809"]           # loopback only; every local user can then use every attached volume
+//! insecure_listen = []                   # anywhere, in clear
+//!
+//! [timings]
+//! dead_connection_window_s = 60          # how long after a restart a refused volume just closes connections
+//! detach_grace_ms = 500                  # how long detach waits for a client that has just closed
+//! drain_deadline_s = 30                  # how long detach waits for requests in flight
+//! attach_deadline_s = 30                 # how long an attach may take, the KMS's answer included
+//!
+//! [kms.embedded]                         # the name that volumes remember
+//! kind = "embedded"
+//! ```
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{LogFormat, Options};
+use crate::{limits, places};
+
+/// The section that the embedded KMS has where no other is configured.
+const EMBEDDED: &str = "embedded";
+
+/// Everything the daemon is told, complete and consistent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Config {
+    pub(super) state_dir: PathBuf,
+    pub(super) socket: PathBuf,
+    /// The group whose members may use the sockets.
+    pub(super) group: Option<u32>,
+    pub(super) volume_dirs: Vec<PathBuf>,
+    pub(super) account: String,
+    pub(super) region: String,
+    pub(super) log_format: LogFormat,
+    pub(super) listen: Vec<SocketAddr>,
+    pub(super) insecure_listen: Vec<SocketAddr>,
+    pub(super) timings: Timings,
+    /// The name of the embedded KMS's section.
+    pub(super) kms: String,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Timings {
+    pub(super) dead_connection_window: Duration,
+    pub(super) detach_grace: Duration,
+    pub(super) drain_deadline: Duration,
+    pub(super) attach_deadline: Duration,
+}
+
+/// What is wrong with options or configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Something in the file.
+    #[error("the configuration {path}, line {line}: {reason}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, from 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// An option.
+    #[error("the option {option}: {reason}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Neither options nor the environment say where things lie.
+    #[error("there is no place for the {0}: name it, or set HOME")]
+    NoPlace(&'static str),
+}
+
+/// The file as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    state_dir: Option<Spanned<PathBuf>>,
+    socket: Option<Spanned<PathBuf>>,
+    group: Option<Spanned<String>>,
+    volume_dirs: Vec<Spanned<PathBuf>>,
+    account: Option<Spanned<String>>,
+    region: Option<Spanned<String>>,
+    log_format: Option<LogFormat>,
+    nbd: WrittenNbd,
+    timings: WrittenTimings,
+    kms: BTreeMap<Spanned<String>, WrittenKms>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenNbd {
+    listen: Vec<Spanned<SocketAddr>>,
+    insecure_listen: Vec<Spanned<SocketAddr>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenTimings {
+    dead_connection_window_s: Option<u32>,
+    detach_grace_ms: Option<u32>,
+    drain_deadline_s: Option<u32>,
+    attach_deadline_s: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenKms {
+    kind: Kind,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Embedded,
+}
+
+/// What is wrong, and where in the file.
+struct Fault {
+    span: Range<usize>,
+    reason: String,
+}
+
+impl Fault {
+    fn at<T>(place: &Spanned<T>, reason: impl Into<String>) -> Self {
+        Self { span: place.span(), reason: reason.into() }
+    }
+}
+
+impl Config {
+    /// What `options` and the file they name say.
+    pub(super) fn load(options: Options) -> Result<Self, ConfigError> {
+        let Some(path) = &options.config else {
+            return Self::of("", Path::new(""), options);
+        };
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+        let path = path.clone();
+        Self::of(&text, &path, options)
+    }
+
+    fn of(text: &str, path: &Path, options: Options) -> Result<Self, ConfigError> {
+        let in_file = |Fault { span, reason }| {
+            let before = &text.as_bytes()[..span.start.min(text.len())];
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            ConfigError::Line { path: path.to_owned(), line, reason }
+        };
+        let written: Written = toml::from_str(text).map_err(|error| {
+            let span = error.span().unwrap_or_default();
+            in_file(Fault { span, reason: error.message().replace('\n', ", ") })
+        })?;
+        let config = written.judge().map_err(in_file)?;
+        config.under(options)
+    }
+
+    /// This, where the options say nothing else.
+    fn under(mut self, options: Options) -> Result<Self, ConfigError> {
+        if let Some(dir) = options.state_dir {
+            self.state_dir = absolute("--state-dir", &dir)?;
+        }
+        if let Some(socket) = options.socket {
+            self.socket = absolute("--socket", &socket)?;
+        }
+        if self.state_dir.as_os_str().is_empty() {
+            self.state_dir = places::default_state_dir().ok_or(ConfigError::NoPlace("state directory"))?;
+        }
+        if self.socket.as_os_str().is_empty() {
+            self.socket = places::default_control_socket().ok_or(ConfigError::NoPlace("control socket"))?;
+        }
+        self.listen.extend(&options.listen);
+        self.insecure_listen.extend(&options.insecure_listen);
+        self.log_format = options.log_format.unwrap_or(self.log_format);
+        self.check_addresses()?;
+        Ok(self)
+    }
+
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        let wrong = |option, reason| Err(ConfigError::Option { option, reason });
+        if let Some(address) = self.listen.iter().find(|address| !address.ip().is_loopback()) {
+            return wrong("--listen", format!("{address} {NOT_LOOPBACK}"));
+        }
+        match twice(self.listen.iter().chain(&self.insecure_listen).filter(|address| address.port() != 0)) {
+            Some(address) => wrong("--listen", format!("{address} {TWICE}")),
+            None => Ok(()),
+        }
+    }
+}
+
+const NOT_LOOPBACK: &str = "is not a loopback address, and NBD is not encrypted: see insecure_listen";
+const TWICE: &str = "is named twice";
+
+impl Written {
+    fn judge(self) -> Result<Config, Fault> {
+        let (listen, insecure_listen) = self.nbd.judge()?;
+        Ok(Config {
+            state_dir: self.state_dir.map(absolute_path).transpose()?.unwrap_or_default(),
+            socket: self.socket.map(absolute_path).transpose()?.unwrap_or_default(),
+            group: self.group.as_ref().map(group_id).transpose()?,
+            volume_dirs: volume_dirs(self.volume_dirs)?,
+            account: self.account.map_or(Ok("000000000000".to_owned()), account)?,
+            region: self.region.map_or(Ok("us-east-1".to_owned()), region)?,
+            log_format: self.log_format.unwrap_or_default(),
+            listen,
+            insecure_listen,
+            timings: self.timings.judge(),
+            kms: embedded_section(self.kms)?,
+        })
+    }
+}
+
+impl WrittenNbd {
+    /// The addresses on loopback, and the others.
+    fn judge(self) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Fault> {
+        if let Some(address) = self.listen.iter().find(|address| !address.get_ref().ip().is_loopback()) {
+            return Err(Fault::at(address, format!("{} {NOT_LOOPBACK}", address.get_ref())));
+        }
+        let fixed = |address: &&Spanned<SocketAddr>| address.get_ref().port() != 0;
+        if let Some(address) = twice(self.listen.iter().chain(&self.insecure_listen).filter(fixed)) {
+            return Err(Fault::at(address, format!("{} {TWICE}", address.get_ref())));
+        }
+        let plain = |addresses: Vec<Spanned<_>>| addresses.into_iter().map(Spanned::into_inner).collect();
+        Ok((plain(self.listen), plain(self.insecure_listen)))
+    }
+}
+
+impl WrittenTimings {
+    fn judge(self) -> Timings {
+        let seconds = |written: Option<u32>, default| written.map_or(default, |s| Duration::from_secs(s.into()));
+        let grace = self.detach_grace_ms.map(|ms| Duration::from_millis(ms.into()));
+        Timings {
+            dead_connection_window: seconds(self.dead_connection_window_s, limits::DEAD_CONNECTION_WINDOW),
+            detach_grace: grace.unwrap_or(limits::DETACH_GRACE),
+            drain_deadline: seconds(self.drain_deadline_s, limits::DRAIN_DEADLINE),
+            attach_deadline: seconds(self.attach_deadline_s.map(NonZeroU32::get), limits::ATTACH_DEADLINE),
+        }
+    }
+}
+
+/// The second of two that are the same.
+fn twice<T: Eq + Hash + Copy>(mut things: impl Iterator<Item = T>) -> Option<T> {
+    let mut seen = HashSet::new();
+    things.find(|thing| !seen.insert(*thing))
+}
+
+fn absolute(option: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(path).map_err(|error| ConfigError::Option { option, reason: error.to_string() })
+}
+
+/// A file is read by a daemon whose working directory nobody knows.
+fn absolute_path(path: Spanned<PathBuf>) -> Result<PathBuf, Fault> {
+    if path.get_ref().is_absolute() {
+        return Ok(path.into_inner());
+    }
+    Err(Fault::at(&path, format!("{} is not an absolute path", path.get_ref().display())))
+}
+
+fn volume_dirs(dirs: Vec<Spanned<PathBuf>>) -> Result<Vec<PathBuf>, Fault> {
+    if let Some(dir) = twice(dirs.iter()) {
+        return Err(Fault::at(dir, format!("{} {TWICE}", dir.get_ref().display())));
+    }
+    dirs.into_iter().map(absolute_path).collect()
+}
+
+fn group_id(name: &Spanned<String>) -> Result<u32, Fault> {
+    match nix::unistd::Group::from_name(name.get_ref()) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(Fault::at(name, format!("there is no group {:?}", name.get_ref()))),
+        Err(error) => Err(Fault::at(name, format!("the group {:?} cannot be looked up: {error}", name.get_ref()))),
+    }
+}
+
+fn account(account: Spanned<String>) -> Result<String, Fault> {
+    let digits = account.get_ref();
+    if digits.len() == 12 && digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Ok(account.into_inner());
+    }
+    Err(Fault::at(&account, "an account is 12 digits"))
+}
+
+fn region(region: Spanned<String>) -> Result<String, Fault> {
+    let name = region.get_ref();
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=32).contains(&name.len()) && name.bytes().all(letter) {
+        return Ok(region.into_inner());
+    }
+    Err(Fault::at(&region, "a region is 1 to 32 of a-z 0-9 -"))
+}
+
+/// The one section of the embedded KMS: two names for one store would be two names for each of its keys.
+fn embedded_section(sections: BTreeMap<Spanned<String>, WrittenKms>) -> Result<String, Fault> {
+    let mut names: Vec<Spanned<String>> =
+        sections.into_iter().map(|(name, WrittenKms { kind: Kind::Embedded })| name).collect();
+    names.sort_by_key(|name| name.span().start);
+    match names.get(1) {
+        Some(second) => Err(Fault::at(second, "the embedded KMS has a section already")),
+        None => Ok(names.pop().map_or(EMBEDDED.to_owned(), Spanned::into_inner)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let options = Options {
+            state_dir: Some("/state".into()),
+            socket: Some("/run/control.sock".into()),
+            ..Options::default()
+        };
+        Config::of(text, Path::new("envol.toml"), options)
+    }
+
+    #[test]
+    fn a_mistake_is_an_error_that_names_its_line() {
+        for (text, line) in [
+            ("accont = \"000000000000\"", 1),
+            ("\n\naccount = \"1\"", 3),
+            ("region = \"us-east-1\"\nregion = \"us-east-2\"", 2),
+            ("region = \"US East\"", 1),
+            ("\n[nbd]\nlisten = [\"127.0.0.1:1\",\n\"10.0.0.1:2\"]", 4),
+            ("[nbd]\nlisten = [\"127.0.0.1:1\"]\ninsecure_listen = [\"127.0.0.1:1\"]", 3),
+            ("[nbd]\nlisten = \"127.0.0.1:1\"", 2),
+            ("[nbd]\nport = 1", 2),
+            ("volume_dirs = [\"/a\", \"/b\",\n\"/a\"]", 2),
+            ("volume_dirs = [\"a\"]", 1),
+            ("state_dir = \"state\"", 1),
+            ("group = \"no such group\"", 1),
+            ("log_format = \"xml\"", 1),
+            ("[timings]\n\nattach_deadline_s = 0", 3),
+            ("[timings]\ndrain_deadline_s = -1", 2),
+            ("[timings]\ndrain_deadline_s = \"1\"", 2),
+            ("[kms.a]\nkind = \"embedded\"\n[kms.b]\nkind = \"embedded\"", 3),
+            ("[kms.a]\nkind = \"embedded\"\npath = \"/x\"", 3),
+            ("[kms.a]\n", 1),
+            ("[kms.a]\nkind = \"cloud\"", 2),
+            ("= 1", 1),
+        ] {
+            match read(text) {
+                Err(ConfigError::Line { line: at, .. }) => assert_eq!(at, line, "{text:?}"),
+                other => panic!("{text:?} gave {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_documented_example_and_the_shipped_one_are_read() {
+        let documented: String = include_str!("config.rs")
+            .lines()
+            .skip_while(|line| *line != "//! ```toml")
+            .skip(1)
+            .take_while(|line| *line != "//! ```")
+            .map(|line| line.trim_start_matches("//!").to_owned() + "\n")
+            .collect();
+        let documented = documented.replace("\"envol\"  ", "\"root\"  ");
+        assert!(documented.contains("[timings]"));
+        let config = read(&documented).expect("the example is right");
+        assert_eq!(config.volume_dirs, [PathBuf::from("/srv/volumes")]);
+        assert_eq!(
+            read(include_str!("../../systemd/envol.toml")).expect("the example is right"),
+            read("").expect("empty")
+        );
+    }
+
+    #[test]
+    fn options_come_before_the_file() {
+        let config = read("state_dir = \"/elsewhere\"\nlog_format = \"json\"").expect("is right");
+        assert_eq!(config.state_dir, PathBuf::from("/state"));
+        assert_eq!(config.log_format, LogFormat::Json);
+    }
+
+    #[test]
+    fn tcp_off_this_host_needs_the_word_for_it() {
+        let listen = |listen: &str, insecure: &str| {
+            let addresses = |text: &str| text.parse().into_iter().collect();
+            let options = Options {
+                state_dir: Some("/state".into()),
+                socket: Some("/run/control.sock".into()),
+                listen: addresses(listen),
+                insecure_listen: addresses(insecure),
+                ..Options::default()
+            };
+            Config::of("", Path::new(""), options)
+        };
+        assert!(listen("127.0.0.1:10809", "0.0.0.0:10809").is_ok());
+        assert!(listen("[::1]:10809", "").is_ok());
+        assert!(matches!(listen("0.0.0.0:10809", ""), Err(ConfigError::Option { option: "--listen", .. })));
+        assert!(matches!(listen("127.0.0.1:1", "127.0.0.1:1"), Err(ConfigError::Option { .. })));
+    }
+}

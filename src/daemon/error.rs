@@ -1,0 +1,112 @@
+//! Why the daemon did not start, sorted by fault; the exit code follows in one function.
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use super::config::ConfigError;
+use crate::attach::AttachError;
+use crate::kms::embedded::OpenError;
+use crate::nbd::ListenError;
+
+/// Why the daemon did not start or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Caller: the options or the configuration file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Caller: others may write into the state directory, or it belongs to somebody else.
+    #[error("the state directory {0} must belong to the daemon's user and be writable by nobody else")]
+    UnsafeStateDir(PathBuf),
+    /// Caller: the service manager handed over something we have no use for.
+    #[error("the inherited socket {name:?}")]
+    Inherited {
+        /// Its name in LISTEN_FDNAMES.
+        name: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// Conflict: one daemon for each state directory.
+    #[error("another daemon uses the state directory {0}")]
+    AnotherDaemon(PathBuf),
+    /// Conflict: the control socket is somebody's.
+    #[error("another daemon listens on {0}")]
+    SocketInUse(PathBuf),
+    /// Resource: the state directory.
+    #[error("the state directory {path}")]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Resource: a socket or its directory.
+    #[error("the socket {path}")]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Where NBD was to be served.
+    #[error("NBD cannot be served at {at}")]
+    Listen {
+        /// The path or address.
+        at: String,
+        /// Why not.
+        source: ListenError,
+    },
+    /// The embedded KMS.
+    #[error("the embedded KMS")]
+    Kms(#[source] OpenError),
+    /// Resource: the event log.
+    #[error("the event log {path}")]
+    Events {
+        /// The log.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The volumes; what it says holds its whole chain.
+    #[error("{0}")]
+    Volumes(Box<AttachError>),
+    /// Resource: threads, signal handlers.
+    #[error("the daemon's threads")]
+    Threads(#[source] io::Error),
+}
+
+impl From<AttachError> for DaemonError {
+    fn from(error: AttachError) -> Self {
+        Self::Volumes(Box::new(error))
+    }
+}
+
+impl DaemonError {
+    /// The exit code (product.md).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::UnsafeStateDir(_) | Self::Inherited { .. } => 2,
+            Self::AnotherDaemon(_) | Self::SocketInUse(_) => 4,
+            Self::Listen { source, .. } => of_listening(source),
+            Self::Socket { source, .. } => of_system(source),
+            Self::StateDir { .. } | Self::Kms(_) | Self::Events { .. } => 8,
+            Self::Volumes(source) => source.exit_code(),
+            Self::Threads(_) => 1,
+        }
+    }
+}
+
+fn of_listening(error: &ListenError) -> u8 {
+    match error {
+        ListenError::InUse(_) => 4,
+        ListenError::NotASocket(_) | ListenError::NotLoopback(_) | ListenError::NotListening => 2,
+        ListenError::System(source) => of_system(source),
+    }
+}
+
+fn of_system(error: &io::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::AddrInUse => 4,
+        ErrorKind::PermissionDenied => 9,
+        _ => 2,
+    }
+}

@@ -1,0 +1,49 @@
+//! The composition root: configuration, wiring, the order of start and stop. The only module that sees all others.
+//!
+//! Start: configuration (nothing is opened before it is known to be good), state directory and its lock, KMS, event log,
+//! registry, sockets; ready once the sockets listen; only then are volumes attached again. Stop: sockets stop accepting,
+//! the registry drains, flushes and wipes, connections end, sockets are removed.
+
+mod config;
+mod error;
+mod exports;
+mod logging;
+mod run;
+mod sockets;
+mod state_dir;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+pub use error::DaemonError;
+pub use run::run;
+
+/// How the daemon's log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON document a line.
+    Json,
+}
+
+/// What the command line and the environment say; the configuration file says the rest.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The configuration file; none is read where `None`.
+    pub config: Option<PathBuf>,
+    /// The state directory.
+    pub state_dir: Option<PathBuf>,
+    /// The control socket; `nbd.sock` lies beside it.
+    pub socket: Option<PathBuf>,
+    /// Loopback addresses on which NBD is served too.
+    pub listen: Vec<SocketAddr>,
+    /// Other addresses on which NBD is served too, in clear, to whoever can reach them.
+    pub insecure_listen: Vec<SocketAddr>,
+    /// How the log looks; as configured, else for people, where `None`.
+    pub log_format: Option<LogFormat>,
+}

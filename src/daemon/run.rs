@@ -1,0 +1,215 @@
+//! The daemon's life: everything is opened in order, served until a signal says stop, and closed in the other order.
+
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::stat::{Mode, umask};
+use sd_notify::NotifyState;
+use tokio::net::UnixListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
+use tracing::{info, warn};
+
+use super::config::Config;
+use super::exports::Volumes;
+use super::sockets::{Made, Sockets};
+use super::state_dir::StateDir;
+use super::{DaemonError, Options, logging};
+use crate::attach::{EventLog, KmsTable, Registry, Settings};
+use crate::control::{self, About, Admission, NbdListener, Operated};
+use crate::kms::Kms;
+use crate::kms::embedded::{Embedded, Identity};
+use crate::limits;
+use crate::nbd::Server;
+use crate::sync::{Arc, Mutex};
+
+/// Threads that carry the control API's connections; the operations run on others.
+const CONTROL_THREADS: usize = 2;
+
+/// What stopping keeps back, of [`limits::SHUTDOWN_DEADLINE`], for each step after the registry's.
+const STEP: Duration = Duration::from_secs(1);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`DaemonError`]: the daemon did not start, and nothing of it is left.
+pub fn run(options: Options) -> Result<(), DaemonError> {
+    let config = Config::load(options)?;
+    logging::start(config.log_format);
+    umask(Mode::from_bits_truncate(0o077));
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .max_blocking_threads(2 * limits::CONTROL_CONNECTIONS_MAX)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(DaemonError::Threads)?;
+    let mut signals = Signals::new(&runtime).map_err(DaemonError::Threads)?;
+    let daemon = Daemon::start(&config, &runtime)?;
+    daemon.say_ready(&config);
+    daemon.registry.reattach_wanted();
+    runtime.block_on(signals.stop());
+    let deadline = Instant::now() + limits::SHUTDOWN_DEADLINE;
+    daemon.stop(&runtime, deadline);
+    runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(STEP));
+    info!("stopped");
+    Ok(())
+}
+
+/// The signals that mean something to the daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// From here on, none of them ends the process by itself: a second one does not cut a stop short.
+    fn new(runtime: &Runtime) -> io::Result<Self> {
+        let _inside = runtime.enter();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the one that says stop.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return info!("stopping: SIGTERM"),
+                _ = self.interrupt.recv() => return info!("stopping: SIGINT"),
+                _ = self.hang_up.recv() => warn!("SIGHUP is ignored: a changed configuration needs a restart"),
+            }
+        }
+    }
+}
+
+/// A daemon whose sockets listen.
+struct Daemon {
+    registry: Arc<Registry>,
+    nbd: Arc<Mutex<Option<Server>>>,
+    nbd_at: Vec<NbdListener>,
+    control: JoinHandle<()>,
+    control_made: Option<Made>,
+    stop: watch::Sender<bool>,
+    /// Last, so that another daemon starts only when all of the above is gone.
+    state_dir: StateDir,
+}
+
+impl Daemon {
+    fn start(config: &Config, runtime: &Runtime) -> Result<Self, DaemonError> {
+        let state_dir = StateDir::claim(&config.state_dir)?;
+        let keys = open_keys(config)?;
+        let events = open_events(config)?;
+        let mut table = KmsTable::new();
+        table.insert(config.kms.clone(), Arc::clone(&keys) as Arc<dyn Kms>);
+        let registry = Registry::open(settings(config), table, Arc::clone(&events))?;
+        let Sockets { control, nbd, nbd_at } = Sockets::open(config)?;
+
+        let volumes = Arc::new(Volumes(Arc::clone(&registry)));
+        let nbd = Server::start(nbd, volumes).map_err(DaemonError::Threads)?;
+        let nbd = Arc::new(Mutex::new(Some(nbd)));
+        let (stop, stopped) = watch::channel(false);
+        let operated = Operated {
+            registry: Arc::clone(&registry),
+            keys,
+            events,
+            about: about(config, &nbd_at),
+            connections: counting(&nbd),
+            stop: stopped,
+        };
+        let control_made = control.made;
+        let listener = in_runtime(runtime, control.listener).map_err(DaemonError::Threads)?;
+        let admission = Admission { own_uid: operated.about.own_uid, group: config.group };
+        let control = runtime.spawn(control::serve(listener, Arc::new(operated), admission));
+        Ok(Self { registry, nbd, nbd_at, control, control_made, stop, state_dir })
+    }
+
+    fn say_ready(&self, config: &Config) {
+        let nbd: Vec<String> = self.nbd_at.iter().map(|at| at.uri("")).collect();
+        info!(control = %config.socket.display(), nbd = nbd.join(" "), "ready");
+        notify(NotifyState::Ready);
+    }
+
+    /// Stops everything by `deadline`, whatever is going on.
+    fn stop(self, runtime: &Runtime, deadline: Instant) {
+        notify(NotifyState::Stopping);
+        // The control API first, so that nothing new begins; what has begun there is answered or cut off below.
+        self.stop.send_replace(true);
+        self.registry.shut_down(deadline - 3 * STEP);
+        let nbd = self.nbd.lock().take();
+        if let Some(nbd) = nbd {
+            let left = nbd.stop(deadline - 2 * STEP);
+            if left != 0 {
+                warn!(connections = left, "NBD connections were cut off with requests in flight");
+            }
+        }
+        let answered = async { timeout_at((deadline - STEP).into(), self.control).await };
+        if runtime.block_on(answered).is_err() {
+            warn!("control requests were cut off");
+        }
+        drop(self.control_made);
+        drop(self.state_dir);
+    }
+}
+
+fn open_keys(config: &Config) -> Result<Arc<Embedded>, DaemonError> {
+    let identity = Identity { account: config.account.clone(), region: config.region.clone() };
+    let domain_key = config.state_dir.join("domain.key");
+    let keys = Embedded::open(&config.state_dir.join("kms"), &domain_key, identity, Arc::new(SystemTime::now));
+    keys.map(Arc::new).map_err(DaemonError::Kms)
+}
+
+fn open_events(config: &Config) -> Result<Arc<EventLog>, DaemonError> {
+    let path = config.state_dir.join("events.ndjson");
+    let log = EventLog::open(path.clone(), &config.account, &config.region);
+    log.map(Arc::new).map_err(|source| DaemonError::Events { path, source })
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        state_dir: config.state_dir.clone(),
+        volume_dirs: config.volume_dirs.clone(),
+        account: config.account.clone(),
+        region: config.region.clone(),
+        default_kms: config.kms.clone(),
+        attach_deadline: config.timings.attach_deadline,
+        drain_deadline: config.timings.drain_deadline,
+        detach_grace: config.timings.detach_grace,
+        dead_connection_window: config.timings.dead_connection_window,
+    }
+}
+
+fn about(config: &Config, nbd_at: &[NbdListener]) -> About {
+    About {
+        since: SystemTime::now(),
+        state_dir: config.state_dir.clone(),
+        account: config.account.clone(),
+        own_uid: nix::unistd::geteuid().as_raw(),
+        listeners: nbd_at.to_vec(),
+    }
+}
+
+/// How many NBD connections there are, for as long as the server runs.
+fn counting(nbd: &Arc<Mutex<Option<Server>>>) -> Box<dyn Fn() -> u64 + Send + Sync> {
+    let nbd = Arc::clone(nbd);
+    Box::new(move || nbd.lock().as_ref().map_or(0, |server| server.connections() as u64))
+}
+
+fn in_runtime(runtime: &Runtime, listener: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    let _inside = runtime.enter();
+    UnixListener::from_std(listener)
+}
+
+/// Tells the service manager, where there is one.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        warn!(%error, "the service manager could not be told");
+    }
+}

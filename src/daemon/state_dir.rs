@@ -1,0 +1,65 @@
+//! The state directory: made where it is absent, refused where others could change it, held by one daemon at a time.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::DaemonError;
+
+/// The state directory, ours until this is dropped.
+#[derive(Debug)]
+pub(super) struct StateDir {
+    /// Its lock belongs to this open file, so that the kernel frees it however the daemon ends.
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes `path` where it is absent, and holds it.
+    pub(super) fn claim(path: &Path) -> Result<Self, DaemonError> {
+        let failed = |source| DaemonError::StateDir { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let found = path.metadata().map_err(failed)?;
+        let own = [0, nix::unistd::geteuid().as_raw()].contains(&found.uid());
+        if !own || found.mode() & 0o022 != 0 {
+            return Err(DaemonError::UnsafeStateDir(path.to_owned()));
+        }
+        let lock = lock_file(&path.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DaemonError::AnotherDaemon(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    let flags = nix::libc::O_NOFOLLOW;
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_state_directory_is_held_by_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a/b");
+        let held = StateDir::claim(&path).expect("free");
+        assert!(matches!(StateDir::claim(&path), Err(DaemonError::AnotherDaemon(at)) if at == path));
+        drop(held);
+        StateDir::claim(&path).expect("free again");
+    }
+
+    #[test]
+    fn a_state_directory_that_others_can_change_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for mode in [0o770, 0o702, 0o777] {
+            set_permissions(dir.path(), Permissions::from_mode(mode)).expect("ours");
+            assert!(matches!(StateDir::claim(dir.path()), Err(DaemonError::UnsafeStateDir(_))), "{mode:o}");
+        }
+    }
+}

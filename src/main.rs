@@ -1,0 +1,55 @@
+//! The program `envol`: reads its words, hands them on, and ends with the exit code.
+
+use std::process::ExitCode;
+
+use envol::cli::{self, Cli, Command, DaemonArgs, Global, LogFormat};
+use envol::control::api::Problem;
+use envol::daemon;
+
+fn main() -> ExitCode {
+    ExitCode::from(match cli::parse() {
+        Ok(Cli { global, command: Command::Daemon(args) }) => run_daemon(&global, args),
+        Ok(Cli { global, command: Command::Task(task) }) => cli::run(&global, task),
+        Err(code) => code,
+    })
+}
+
+/// The daemon is joined to the command line here, since `cli` lies beside `daemon` and knows nothing of it.
+fn run_daemon(global: &Global, args: DaemonArgs) -> u8 {
+    let options = daemon::Options {
+        config: global.config.clone(),
+        state_dir: global.state_dir.clone(),
+        socket: global.socket.clone(),
+        listen: args.listen,
+        insecure_listen: args.insecure_listen,
+        log_format: args.log_format.map(log_format),
+    };
+    match daemon::run(options) {
+        Ok(()) => 0,
+        Err(error) => cli::fail(global, &daemon_problem(&error)),
+    }
+}
+
+fn log_format(asked: LogFormat) -> daemon::LogFormat {
+    match asked {
+        LogFormat::Human => daemon::LogFormat::Human,
+        LogFormat::Json => daemon::LogFormat::Json,
+    }
+}
+
+fn daemon_problem(error: &daemon::DaemonError) -> Problem {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    let exit_code = error.exit_code();
+    let (code, remedy) = match exit_code {
+        2 => ("daemon.configuration", "correct the options or the configuration file; see envol daemon --help"),
+        4 => ("daemon.conflict", "use the daemon that runs, or another --state-dir and --socket"),
+        8 => ("daemon.storage", "see that the state directory can be written to and that its disk is well"),
+        _ => ("daemon.failed", "see the log above for what came before"),
+    };
+    Problem { code: code.to_owned(), message, remedy: remedy.to_owned(), kms_exception: None, exit_code }
+}
