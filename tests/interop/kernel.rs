@@ -67,13 +67,14 @@ fn a_terabyte_takes_only_what_was_written() {
     let mut guest = Guest::boot(&[]);
     guest.must(&format!("nbd-client -N huge 10.0.2.2 {port} /dev/nbd0"));
     guest.must("mkfs.ext4 -q -E lazy_itable_init=1,lazy_journal_init=1,discard /dev/nbd0");
-    guest.must("mount -t ext4 /dev/nbd0 /mnt && dd if=/dev/urandom of=/mnt/file bs=1M count=64 && sync");
+    // Without the kernel zeroing inode tables in the background, what is allocated is what was written.
+    guest.must("mount -t ext4 -o noinit_itable /dev/nbd0 /mnt");
+    guest.must("dd if=/dev/urandom of=/mnt/file bs=1M count=64 && sync");
     let written = allocated(&daemon, "huge");
     guest.must("rm /mnt/file && sync && fstrim /mnt && umount /mnt && nbd-client -d /dev/nbd0");
     let trimmed = allocated(&daemon, "huge");
     assert!(written < 2 << 30, "{written} bytes for a formatted terabyte and 64 MiB");
-    // The kernel goes on zeroing inode tables meanwhile, so not all 64 MiB show.
-    assert!(trimmed + (48 << 20) < written, "trim gave back too little: {written} -> {trimmed}");
+    assert!(trimmed + (60 << 20) < written, "trim gave back too little: {written} -> {trimmed}");
 }
 
 fn allocated(daemon: &Daemon, volume: &str) -> u64 {
