@@ -38,3 +38,16 @@ impl<const N: usize> Secret<N> {
         self.0.bytes_mut().try_into().expect("the memory was made N bytes long")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_starts_as_zeros_and_keeps_what_is_filled_in() {
+        assert_eq!(Secret::<33>::zeroed().expect("locks").expose(), &[0; 33]);
+        let mut secret = Secret::<4>::filled_by(|bytes| bytes.fill(7)).expect("locks");
+        secret.expose_mut()[3] = 9;
+        assert_eq!(secret.expose(), &[7, 7, 7, 9]);
+    }
+}

@@ -1,13 +1,27 @@
 //! No key in any text: not in the log at its most talkative, not in events, records, views or errors.
 
-use std::fmt::Write as _;
+use std::fmt::{Debug, Display, Write as _};
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use envol::crypto::xts::XtsKey;
+use envol::kms::{DataKey, DecryptedKey};
+use envol::secret::Secret;
+use envol::sys::locked::LockedMemory;
+use envol::volume::SectorKeys;
+use static_assertions::assert_not_impl_any;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::script::{Act, refusal};
 use crate::world::{World, caller, volume};
+
+// What holds a key never gains, by accident, a way to be copied, printed, compared or serialised.
+assert_not_impl_any!(LockedMemory: Clone, Debug, Display, PartialEq, serde::Serialize);
+assert_not_impl_any!(Secret<32>: Clone, Debug, Display, PartialEq, serde::Serialize);
+assert_not_impl_any!(XtsKey: Clone, Debug, Display, PartialEq, serde::Serialize);
+assert_not_impl_any!(DataKey: Clone, Debug, Display, PartialEq, serde::Serialize);
+assert_not_impl_any!(DecryptedKey: Clone, Debug, Display, PartialEq, serde::Serialize);
+assert_not_impl_any!(SectorKeys: Clone, Debug, Display, PartialEq, serde::Serialize);
 
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
