@@ -219,7 +219,7 @@ fn a_path_is_sent_as_seen_from_everywhere() {
     let daemon = daemon();
     let mut command = super::program::command(&["volume", "create", "db", "--backing", "here.img"]);
     command.current_dir(daemon.path()).env("ENVOL_SOCKET", daemon.socket());
-    assert!(command.status().expect("the program runs").success());
+    assert!(command.output().expect("the program runs").status.success());
     let (_, body) = daemon.asked().remove(0);
     assert_eq!(body["backing"], json!(daemon.path().join("here.img")));
 }

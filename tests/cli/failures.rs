@@ -73,7 +73,7 @@ fn a_failure_in_the_middle_of_long_work_is_a_failure() {
 #[test]
 fn usage_errors_give_two_before_any_daemon_is_asked() {
     let long = "a".repeat(65);
-    let bad: [&[&str]; 11] = [
+    let bad: [&[&str]; 13] = [
         &["frobnicate"],
         &["volume", "create"],
         &["volume", "create", "../x", "--size", "1G"],
@@ -81,6 +81,8 @@ fn usage_errors_give_two_before_any_daemon_is_asked() {
         &["volume", "create", "x", "--size", "1.5G"],
         &["volume", "create", "x", "--size", "1G", "--sector-size", "1024"],
         &["volume", "show", ""],
+        &["attach", "../x"],
+        &["detach", &long],
         &["key", "schedule-deletion", "K", "--days", "6"],
         &["key", "schedule-deletion", "K", "--days", "31"],
         &["daemon", "--listen", "nowhere"],

@@ -12,3 +12,4 @@ mod help;
 mod program;
 mod scripted;
 mod terminal;
+mod unprivileged;

@@ -38,10 +38,25 @@ fn nbdinfo_sees_an_export_as_it_is() {
     ] {
         assert_eq!(seen[flag], expected, "{flag}: {seen}");
     }
-    for can in ["connect", "flush", "fua", "trim", "zero", "fast-zero", "cache", "df", "multi-conn", "write", "read"] {
+    for can in [
+        "connect",
+        "flush",
+        "fua",
+        "trim",
+        "zero",
+        "fast-zero",
+        "cache",
+        "df",
+        "multi-conn",
+        "write",
+        "read",
+        "structured-reply",
+    ] {
         must(Command::new("nbdinfo").args(["--can", can, &uri]));
     }
-    must_fail(Command::new("nbdinfo").args(["--is", "read-only", &uri]));
+    for is in ["read-only", "rotational", "tls"] {
+        must_fail(Command::new("nbdinfo").args(["--is", is, &uri]));
+    }
     assert_eq!(seen["block_size_minimum"], 1);
     assert_eq!(seen["block_size_preferred"], 4096);
 }
@@ -56,6 +71,9 @@ fn a_read_only_attachment_is_seen_as_one() {
     let before = std::fs::read(daemon.backing("db")).expect("the backing");
     let uri = daemon.json(["attach", "db", "--read-only"])["uri"].as_str().expect("a URI").to_owned();
     must(Command::new("nbdinfo").args(["--is", "read-only", &uri]));
+    for can in ["write", "trim", "zero"] {
+        must_fail(Command::new("nbdinfo").args(["--can", can, &uri]));
+    }
     nbdsh(&uri, "h.set_strict_mode(0)\nrefused('EPERM', h.pwrite, b'x' * 512, 0)\nrefused('EPERM', h.trim, 512, 0)");
     daemon.detach("db");
     assert!(std::fs::read(daemon.backing("db")).expect("the backing") == before, "nothing was written");
@@ -190,10 +208,11 @@ assert chunks == [(131072, 65536)], chunks
     );
 }
 
-/// A peer that is merely not attached, one whose key is disabled: what each client prints.
+/// What each client prints for a volume that is merely not attached, and for one whose last attach was refused. libnbd
+/// tells what the server said in its debug output only.
 #[test]
 fn every_client_is_told_why() {
-    if !have(&["nbdinfo", "qemu-img"]) {
+    if !have(&["nbdinfo", "nbdcopy", "qemu-img", "qemu-io"]) {
         return;
     }
     let daemon = Daemon::start();
@@ -201,18 +220,55 @@ fn every_client_is_told_why() {
     let reason = format!("Z DisabledException: key/{} is disabled.", key["key_id"].as_str().expect("an id"));
     let uri = daemon.attached("db", "1M", &["--key", "alias/k"]);
     daemon.detach("db");
-    let unknown = must_fail(Command::new("nbdinfo").arg(&uri));
-    assert!(!unknown.contains("Disabled"), "{unknown}");
+    let clients: [&[&str]; 4] = [
+        &["nbdinfo", &uri],
+        &["nbdcopy", "--verbose", &uri, "null:"],
+        &["qemu-img", "info", &uri],
+        &["qemu-io", "-f", "raw", "-c", "read 0 512", &uri],
+    ];
+    let told = |client: &[&str]| must_fail(command(client).env("LIBNBD_DEBUG", "1"));
+    for client in clients {
+        let said = told(client);
+        let of_a_kms = ["KMS", "kms", "Exception", "POLICY"].iter().find(|word| said.contains(**word));
+        assert_eq!(of_a_kms, None, "{client:?}, although it is merely not attached: {said}");
+    }
     daemon.json(["key", "disable", "alias/k"]);
     daemon.refused(5, ["attach", "db"]);
-    for client in [["nbdinfo", "--json"], ["qemu-img", "info"]] {
-        // libnbd tells what the server said in its debug output only.
-        let said = must_fail(Command::new(client[0]).arg(client[1]).arg(&uri).env("LIBNBD_DEBUG", "1"));
-        assert!(said.contains(&reason), "{}: {said}", client[0]);
+    for client in clients {
+        let said = told(client);
+        assert!(said.contains(&reason), "{client:?} is told all of {reason:?}: {said}");
     }
     daemon.json(["key", "enable", "alias/k"]);
     daemon.attach("db");
     must(Command::new("nbdinfo").arg(&uri));
+}
+
+/// A file that was there before: taken when it is empty or by force, and its own after the volume is deleted.
+#[test]
+fn an_existing_file_is_a_backing() {
+    if !have(&["nbdcopy", "cmp"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("envol.toml");
+    std::fs::write(&config, format!("volume_dirs = [\"{}\"]\n", text(directory.path()))).expect("written");
+    let daemon = Daemon::start_with(&["--config", text(&config)]);
+    let (file, plain, back) = (directory.path().join("disk"), daemon.path().join("plain"), daemon.path().join("back"));
+    random_file(&file, 9 << 20);
+    let create = ["volume", "create", "db", "--backing", text(&file)];
+    daemon.refused(4, create);
+    daemon.json(create.iter().chain(&["--force"]));
+    random_file(&plain, 4 << 20);
+    let uri = daemon.attach("db");
+    assert_eq!(map(&uri), [(0, 8 << 20, false)], "what lay in the file is gone");
+    must(&mut command(&["nbdcopy", text(&plain), &uri]));
+    daemon.detach("db");
+    daemon.attach("db");
+    must(&mut command(&["nbdcopy", &uri, text(&back)]));
+    must(&mut command(&["cmp", "--bytes=4194304", text(&plain), text(&back)]));
+    daemon.detach("db");
+    daemon.json(["volume", "delete", "db", "--yes"]);
+    assert!(file.exists(), "only what envol made is removed");
 }
 
 #[test]

@@ -35,6 +35,8 @@ fn a_file_system_outlives_a_disabled_key() {
     let sums = guest.must("cd /mnt && sha256sum before after");
     guest.must("umount /mnt && nbd-client -d /dev/nbd0");
     daemon.detach("disk");
+    let said = guest.must_fail(&connect);
+    assert!(!said.contains("KMS") && !said.contains("Exception"), "it is merely not attached: {said}");
 
     let error = daemon.refused(5, ["attach", "disk"]);
     assert_eq!(error["kms_exception"], "DisabledException", "{error}");

@@ -5,5 +5,6 @@ mod clients;
 mod guest;
 mod kernel;
 mod oracle;
+mod restart;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,12 +10,13 @@ mod volume;
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 pub use daemon::{DaemonArgs, LogFormat};
 pub(crate) use key::{AliasCommand, KeyCommand};
 pub(crate) use volume::{CreateArgs, VolumeCommand};
+
+use crate::names::{BadName, VolumeId, VolumeName};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,7 +111,7 @@ Prints the NBD URI. With it:
 Exits 5 where the KMS refuses: the message names the key, its state and the KMS's exception.")]
 pub struct AttachArgs {
     /// The volume, by name or id
-    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", value_parser = volume_word)]
     pub(crate) volume: String,
     /// Refuse writes; the backing is opened read-only and nothing is written to it
     #[arg(long)]
@@ -127,7 +128,7 @@ pub struct AttachArgs {
 #[derive(Debug, Args)]
 pub struct DetachArgs {
     /// The volume, by name or id
-    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", value_parser = volume_word)]
     pub(crate) volume: String,
     /// Detach although clients are connected: drain, then answer ESHUTDOWN
     #[arg(long)]
@@ -143,4 +144,12 @@ pub struct EventsArgs {
     /// Go on, printing events as they happen
     #[arg(long)]
     pub(crate) follow: bool,
+}
+
+/// A volume's name or id, judged before any daemon is asked.
+fn volume_word(text: &str) -> Result<String, BadName> {
+    if text.parse::<VolumeId>().is_err() {
+        text.parse::<VolumeName>()?;
+    }
+    Ok(text.to_owned())
 }

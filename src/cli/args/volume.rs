@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 use crate::names::VolumeName;
@@ -42,12 +41,13 @@ Examples:
   envol volume create disk --backing /dev/vdb --key alias/backups
 
 Sizes take K, M, G and T (binary). A file is thin: it takes what was written.
+A backing outside the state directory must be allowed by `volume_dirs` in the configuration.
 Without --key, the key is the managed alias/aws/ebs, which cannot be disabled or deleted.")]
 pub struct CreateArgs {
     /// Its name: 1-64 of A-Z a-z 0-9 . _ -
     #[arg(value_name = "NAME")]
     pub(crate) name: VolumeName,
-    /// Usable bytes, such as 10G; may be left out for a device
+    /// Usable bytes, such as 10G; may be left out for an existing backing
     #[arg(long, value_name = "SIZE")]
     pub(crate) size: Option<ByteCount>,
     /// The KMS key: id, ARN, alias/NAME or alias ARN [default: alias/aws/ebs]
@@ -75,7 +75,7 @@ pub struct CreateArgs {
 #[command(after_help = NAME)]
 pub struct VolumeArg {
     /// The volume, by name or id
-    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", value_parser = super::volume_word)]
     pub(crate) volume: String,
 }
 
@@ -84,7 +84,7 @@ pub struct VolumeArg {
 #[command(after_help = NAME)]
 pub struct VolumeYes {
     /// The volume, by name or id
-    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", value_parser = super::volume_word)]
     pub(crate) volume: String,
     /// Do not ask
     #[arg(long)]
@@ -112,7 +112,7 @@ Example, as root, for a detached volume on a block device (a file needs a loop d
   envol volume export-key db --yes | dmsetup create db --readonly")]
 pub struct ExportKeyArgs {
     /// The volume, by name or id
-    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", value_parser = super::volume_word)]
     pub(crate) volume: String,
     /// Do not ask
     #[arg(long)]

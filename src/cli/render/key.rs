@@ -31,7 +31,7 @@ pub(crate) fn key_card(key: &Key) -> String {
     if let Some(date) = &key.deletion_date {
         table.pair("deleted on", Cell::painted(date, Paint::Failure));
     }
-    table.pair("aliases", Cell::new(key.aliases.join(" ")));
+    table.pair("aliases", Cell::new(listed(&key.aliases)));
     if !key.description.is_empty() {
         table.pair("description", Cell::new(&key.description));
     }
@@ -39,8 +39,12 @@ pub(crate) fn key_card(key: &Key) -> String {
     table.pair("created", Cell::new(&key.created));
     table.pair("rotations", Cell::new(key.rotations.to_string()));
     table.pair("material", Cell::new(&key.current_key_material_id));
-    table.pair("volumes", Cell::new(key.volumes.join(" ")));
+    table.pair("volumes", Cell::new(listed(&key.volumes)));
     table.render()
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
 }
 
 /// What a change of state came to, in one line.

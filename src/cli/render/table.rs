@@ -1,8 +1,13 @@
-//! Tables without borders: columns as wide as their widest cell, two spaces between them, the last column unpadded.
-//!
-//! Colour is applied after padding, so escape sequences never count as width.
+//! Tables without borders: columns as wide as their widest cell on the screen, two spaces between them, no space at the
+//! end of a line. `tabled` lays them out; it counts neither escape sequences nor the bytes of a character as width.
+
+use tabled::builder::Builder;
+use tabled::settings::{Alignment, Padding, Style};
 
 use super::style::{Paint, plain};
+
+/// Spaces between two columns.
+const COLUMN_GAP: usize = 2;
 
 /// One cell: text made safe, and its colour.
 #[derive(Debug, Clone)]
@@ -31,20 +36,6 @@ impl Cell {
     /// A state, in its colour.
     pub(crate) fn state(state: &str) -> Self {
         Self::painted(state, Paint::of_state(state))
-    }
-
-    fn width(&self) -> usize {
-        self.text.chars().count()
-    }
-
-    fn padded(&self, width: usize, last: bool) -> String {
-        let space = " ".repeat(width.saturating_sub(self.width()));
-        let text = self.paint.text(&self.text);
-        match (self.to_the_right, last) {
-            (true, _) => space + &text,
-            (false, true) => text,
-            (false, false) => text + &space,
-        }
     }
 }
 
@@ -85,18 +76,17 @@ impl Table {
 
     /// The table as text, each row a line.
     pub(crate) fn render(&self) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width =
-            |column: usize| self.rows.iter().filter_map(|row| Some(row.get(column)?.width())).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        self.rows.iter().map(|row| self.line(row, &widths)).collect()
-    }
-
-    fn line(&self, row: &[Cell], widths: &[usize]) -> String {
-        let last = row.len().saturating_sub(1);
-        let cells: Vec<String> =
-            row.iter().zip(widths).enumerate().map(|(at, (cell, width))| cell.padded(*width, at == last)).collect();
-        format!("{}{}\n", " ".repeat(self.indent), cells.join("  "))
+        let painted = |row: &Vec<Cell>| row.iter().map(|cell| cell.paint.text(&cell.text)).collect::<Vec<_>>();
+        let mut table = Builder::from_iter(self.rows.iter().map(painted)).build();
+        table.with(Style::empty()).with(Padding::new(0, COLUMN_GAP, 0, 0));
+        for (at, row) in self.rows.iter().enumerate() {
+            for (column, _) in row.iter().enumerate().filter(|(_, cell)| cell.to_the_right) {
+                table.modify((at, column), Alignment::right());
+            }
+        }
+        let indent = " ".repeat(self.indent);
+        // The library fills up the last column too, and spaces at the end of a line are in the way of whoever copies it.
+        table.to_string().lines().map(|line| format!("{indent}{}\n", line.trim_end())).collect()
     }
 }
 
@@ -111,6 +101,14 @@ mod tests {
         table.row(vec![Cell::new("longer"), Cell::number("1 B"), Cell::state("available")]);
         let text = anstream::adapter::strip_str(&table.render()).to_string();
         assert_eq!(text, "NAME    SIZE    STATE\na       10 GiB  in-use\nlonger     1 B  available\n");
+    }
+
+    #[test]
+    fn wide_characters_take_the_columns_that_a_terminal_gives_them() {
+        let mut table = Table::new();
+        table.row(vec![Cell::new("\u{6f22}"), Cell::new("x")]);
+        table.row(vec![Cell::new("e\u{301}"), Cell::new("y")]);
+        assert_eq!(table.render(), "\u{6f22}  x\ne\u{301}   y\n");
     }
 
     #[test]
