@@ -108,6 +108,9 @@ pub const CONTROL_BODY_MAX: usize = 64 << 10;
 /// The head of a control request must have arrived by then, and then its body.
 pub const CONTROL_READ_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long a control answer may wait for a caller that does not read.
+pub const CONTROL_WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Control connections at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 

@@ -13,6 +13,7 @@ mod extract;
 mod keys;
 mod openapi;
 mod problem;
+mod punctual;
 mod routes;
 mod server;
 mod status;

@@ -29,6 +29,7 @@ use tracing::{debug, warn};
 
 use super::admission::Credentials;
 use super::problem::{Fault, Refused};
+use super::punctual::Punctual;
 use super::{Admission, Operated, routes};
 use crate::limits;
 use crate::sync::{Arc, Mutex};
@@ -151,7 +152,7 @@ impl Door {
             .timer(TokioTimer::new())
             .header_read_timeout(limits::CONTROL_READ_DEADLINE)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Punctual::new(stream, limits::CONTROL_WRITE_DEADLINE)), service);
         let mut connection = std::pin::pin!(connection);
         let mut stop = self.stop.clone();
         let ended = tokio::select! {

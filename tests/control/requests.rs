@@ -111,3 +111,19 @@ fn what_is_not_http_is_closed() {
     }
     assert_eq!(ask(&daemon, "GET", "/v1/status", "").0, 200);
 }
+
+#[test]
+fn a_caller_that_does_not_read_loses_its_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("state")).expect("made");
+    // More than any socket buffer holds.
+    let line = format!("{{\"detail\":\"{}\"}}\n", "x".repeat(1000));
+    std::fs::write(dir.path().join("state/events.ndjson"), line.repeat(8_000)).expect("written");
+    let daemon = Daemon::start_in(dir, |_| ());
+    let mut deaf = daemon.connect();
+    deaf.write_all(b"GET /v1/events?follow=true HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
+    // The daemon's end is closed at last, which a writer notices without reading a byte.
+    crate::support::until("the connection is given up", || deaf.write_all(b"\r\n").err());
+    let (status, _) = ask(&daemon, "GET", "/v1/status", "");
+    assert_eq!(status, 200);
+}
