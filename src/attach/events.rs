@@ -147,10 +147,9 @@ impl EventLog {
 
     /// Writes one event and wakes the followers.
     pub(super) fn record(&self, event: &Event<'_>) {
-        let written = serde_json::to_string(&self.line(event)).map_err(io::Error::from).and_then(|line| {
-            let mut file = self.file.lock();
-            file.write_all(format!("{line}\n").as_bytes())
-        });
+        let written = serde_json::to_string(&self.line(event))
+            .map_err(io::Error::from)
+            .and_then(|line| append(&mut self.file.lock(), &format!("{line}\n")));
         if let Err(error) = written {
             tracing::error!(path = %self.path.display(), %error, ?event, "an event could not be written");
         }
@@ -179,6 +178,16 @@ impl EventLog {
             },
         }
     }
+}
+
+/// All of `line`, or nothing: half of one (a full disk) would spoil the next.
+fn append(file: &mut File, line: &str) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(line.as_bytes()).inspect_err(|_| {
+        if let Err(error) = file.set_len(before) {
+            tracing::error!(%error, "a torn line stays in the event log");
+        }
+    })
 }
 
 /// RFC 3339 in whole seconds, as EventBridge has it.
@@ -255,6 +264,43 @@ mod tests {
             drop(EventLog::open(path.clone(), "0", "r").expect("opens"));
             assert_eq!(std::fs::read_to_string(&path).expect("reads"), after);
         }
+    }
+
+    /// A file system of one page, unmounted again on drop.
+    struct Tiny(tempfile::TempDir);
+
+    impl Tiny {
+        /// `None` where we may not mount.
+        fn mounted() -> Option<Self> {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut mount = std::process::Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", "size=4096", "none"]).arg(dir.path());
+            mount.status().is_ok_and(|status| status.success()).then_some(Self(dir))
+        }
+    }
+
+    impl Drop for Tiny {
+        fn drop(&mut self) {
+            let unmounted = std::process::Command::new("umount").arg(self.0.path()).status();
+            assert!(unmounted.is_ok_and(|status| status.success()), "the file system is in use");
+        }
+    }
+
+    #[test]
+    #[allow(clippy::print_stderr, reason = "a skip is for whoever reads the test output")]
+    fn a_full_disk_costs_whole_events_and_never_half_of_one() {
+        let Some(disk) = Tiny::mounted() else {
+            assert!(std::env::var_os("REQUIRE_ALL").is_none(), "mounting a tmpfs needs root");
+            eprintln!("skipped: mounting a tmpfs needs root");
+            return;
+        };
+        let log = EventLog::open(disk.0.path().join("e"), "0", "r").expect("opens");
+        let (volume, key) = (VolumeId::from_random([1; 9]), KeyArn::new("k"));
+        (0..40).for_each(|_| log.record(&event(&volume, &key, None)));
+        let text = std::fs::read_to_string(disk.0.path().join("e")).expect("reads");
+        assert!((1..40).contains(&text.lines().count()), "some did not fit");
+        assert!(text.ends_with('\n'), "nothing is torn: {text}");
+        drop(log);
     }
 
     #[test]
