@@ -55,7 +55,8 @@ impl Registry {
         let name = request.name.clone();
         let claim = self.claim_birth(provisional, Work::Creating)?;
         let outcome = self.make(caller, &id, request, progress).and_then(|(record, volume, made)| {
-            claim.bear(record, volume.header().clone())?;
+            let born = claim.bear(record.clone(), volume.header().clone());
+            born.inspect_err(|_| self.blank(&record))?;
             made.keep();
             Ok(volume)
         });
@@ -82,12 +83,15 @@ impl Registry {
         let id = self.resolve(volume)?;
         let claim = self.claim(&id, Work::Deleting)?;
         let record = claim.record();
-        self.unmake(&record)?;
-        claim.bury()?;
-        tracing::info!(volume = %record.name, %id, %caller, "deleted");
+        let outcome = self.unmake(&record).and_then(|()| claim.bury());
+        match &outcome {
+            Ok(()) => tracing::info!(volume = %record.name, %id, %caller, "deleted"),
+            Err(error) => tracing::warn!(volume = %record.name, %id, %caller, %error, "not deleted"),
+        }
+        let cause = outcome.as_ref().err().map(AttachError::cause);
         let (happening, key) = (Happening::DeleteVolume, Some(&record.key));
-        self.events.record(&Event { happening, volume: &id, key, failure: None });
-        Ok(())
+        self.events.record(&Event { happening, volume: &id, key, failure: cause.as_deref() });
+        outcome
     }
 
     fn provisional(&self, id: &VolumeId, request: &CreateRequest) -> Record {
@@ -191,6 +195,16 @@ impl Registry {
             Some(source) => AttachError::Storage { path: path.clone(), source },
         })?;
         Ok(Prepared { backing, path, size, made: Made(None) })
+    }
+
+    /// Takes the header off a backing that outlives its volume's failed birth: nobody knows the volume, yet a second
+    /// `create` would respect it.
+    fn blank(&self, record: &Record) {
+        if !record.made_by_envol
+            && let Err(error) = self.unmake(record)
+        {
+            tracing::warn!(path = %record.backing.display(), %error, "the header of a volume that was not made is left behind");
+        }
     }
 
     /// Destroys what is on the backing of `record`, if it is that volume's.

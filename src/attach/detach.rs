@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::attachment::{Attachment, Sealing};
 use super::events::{Event, Happening};
-use super::state::{Conflict, Phase, Step};
+use super::state::{Conflict, Phase, Step, Work};
 use super::{AttachError, Force, Registry, VolumeRef, VolumeView};
 use crate::block::BlockError;
 use crate::names::VolumeId;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::volume::{Condition, Wanted};
 
@@ -22,6 +23,8 @@ pub(super) struct Ending {
     attachment: Arc<Attachment>,
     outcome: Mutex<Option<Outcome>>,
     told: Condvar,
+    /// An event has said that it was stuck.
+    missed: AtomicBool,
 }
 
 /// How a detach ended.
@@ -48,7 +51,7 @@ pub(super) enum Afterwards {
 
 impl Ending {
     pub(super) const fn new(attachment: Arc<Attachment>) -> Self {
-        Self { attachment, outcome: Mutex::new(None), told: Condvar::new() }
+        Self { attachment, outcome: Mutex::new(None), told: Condvar::new(), missed: AtomicBool::new(false) }
     }
 
     /// How it ends; at `deadline` the keys are wiped and the sessions closed, and the answer is [`Outcome::Stuck`].
@@ -61,6 +64,11 @@ impl Ending {
         drop(outcome);
         self.attachment.cut();
         self.tell(Outcome::Stuck)
+    }
+
+    /// Whether this caller is the first to say that the end has not come in time.
+    fn first_to_miss(&self) -> bool {
+        !self.missed.swap(true, Ordering::Relaxed)
     }
 
     /// Tells how it ended, unless that was told before; answers what stands.
@@ -105,7 +113,7 @@ impl Registry {
                 }
             }
         };
-        ending.wait(deadline).into_result(&ending.attachment)?;
+        self.wait_for(&ending, deadline).into_result(&ending.attachment)?;
         self.view_of(&id)
     }
 
@@ -126,12 +134,21 @@ impl Registry {
         // The keys go first, the process after them.
         let wipe_by = deadline.checked_sub(Duration::from_millis(250)).unwrap_or(deadline);
         for ending in endings {
-            let outcome = ending.wait(wipe_by);
+            let outcome = self.wait_for(&ending, wipe_by);
             if !matches!(outcome, Outcome::Done) {
                 let volume = &ending.attachment.parts.record.name;
                 tracing::error!(%volume, ?outcome, "a volume was not detached in order");
             }
         }
+    }
+
+    /// As [`Ending::wait`]; a detach that is stuck is an event, once.
+    fn wait_for(&self, ending: &Ending, deadline: Instant) -> Outcome {
+        let outcome = ending.wait(deadline);
+        if matches!(outcome, Outcome::Stuck) && ending.first_to_miss() {
+            self.report_detached(&ending.attachment, &outcome);
+        }
+        outcome
     }
 
     /// Seals the volume and starts its closer, in one step as others see it.
@@ -142,10 +159,21 @@ impl Registry {
             Phase::Attached(attachment) => Arc::clone(attachment),
             Phase::Detaching { ending, .. } => return Ok(Begun::Ending(Arc::clone(ending))),
             Phase::Idle { .. } if entry.record.wanted != Wanted::Detached => {
+                let claim = self.claim_in(&mut table, id, Work::LettingGo)?;
+                drop(table);
+                self.withdraw(id)?;
+                drop(claim);
+                return Ok(Begun::Withdrawn);
+            }
+            Phase::Busy { work: Work::Reattaching, .. } => {
+                let step = entry.phase.step(Step::LetGo);
+                step.expect("a re-attach can be let go, and the table was locked since it was seen");
                 drop(table);
                 return self.withdraw(id).map(|()| Begun::Withdrawn);
             }
-            Phase::Idle { .. } => return Err(entry.conflict(Conflict::NotAttached)),
+            Phase::Idle { .. } | Phase::Busy { work: Work::LettingGo, .. } => {
+                return Err(entry.conflict(Conflict::NotAttached));
+            }
             Phase::Busy { work, .. } => return Err(entry.conflict(Conflict::Busy(*work))),
         };
         let sealing = if force == Force::Yes { Sealing::Anyway } else { Sealing::IfUnused };
@@ -185,10 +213,11 @@ impl Registry {
             (Ok(()), Err(error)) => Outcome::Unrecorded(Arc::new(error)),
             (Ok(()), Ok(())) => Outcome::Done,
         };
+        // Told before the volume is free, so that nothing which happens to it next is told earlier.
+        self.report_detached(attachment, &outcome);
         let id = &attachment.parts.record.id;
         let closed = self.table.lock().entry_mut(id).map(|entry| entry.phase.step(Step::Close));
         debug_assert!(matches!(closed, Ok(Ok(()))), "a volume stays detaching until its closer is through");
-        self.report_detached(attachment, &outcome);
         ending.tell(outcome);
     }
 
@@ -206,25 +235,27 @@ impl Registry {
     fn report_detached(&self, attachment: &Attachment, outcome: &Outcome) {
         let record = &attachment.parts.record;
         let failure = match outcome {
-            Outcome::Done | Outcome::Stuck => None,
+            Outcome::Done => None,
+            Outcome::Stuck => Some(AttachError::StillDetaching(record.name.clone()).to_string()),
             Outcome::FlushFailed(error) => Some(error.to_string()),
             Outcome::Unrecorded(error) => Some(error.to_string()),
         };
         match &failure {
             None => tracing::info!(volume = %record.name, id = %record.id, "detached; its keys are wiped"),
             Some(error) => {
-                tracing::error!(volume = %record.name, id = %record.id, %error, "detached, its keys wiped, but not in order")
+                tracing::error!(volume = %record.name, id = %record.id, %error, "its keys are wiped, but it is not detached in order")
             }
         }
         let (happening, failure) = (Happening::DetachVolume, failure.as_deref());
         self.events.record(&Event { happening, volume: &record.id, key: Some(&record.key), failure });
     }
 
-    /// The wish to see it attached again after a restart is no more.
+    /// The wish to see it attached again after a restart is no more. The volume is being let go, so no re-attach that
+    /// is under way becomes an attachment behind our back.
     fn withdraw(&self, id: &VolumeId) -> Result<(), AttachError> {
         self.update_record(id, |record| record.wanted = Wanted::Detached).map_err(|source| self.state_error(source))?;
         if let Ok(entry) = self.table.lock().entry_mut(id) {
-            entry.forget_reattach();
+            entry.awaited = false;
         }
         Ok(())
     }

@@ -84,9 +84,10 @@ impl Registry {
         options: AttachOptions,
     ) -> Result<(), AttachError> {
         let (id, record) = (claim.id().clone(), claim.record());
-        let retrying = |error: &AttachError| record.wanted != Wanted::Detached && error.may_pass();
+        let work = claim.work();
+        let retrying = |error: &AttachError| work == Work::Reattaching && error.may_pass();
         let (claim, opened) = self.open_bounded(claim, &record, caller, options);
-        let settled = opened.and_then(|opened| self.settle(&id, opened, options));
+        let settled = opened.and_then(|opened| self.settle(&id, opened, options, work));
         match (claim, settled) {
             (Some(claim), Ok(attachment)) => claim.open(attachment),
             (_, Ok(_)) => unreachable!("what was opened comes with its claim"),
@@ -231,10 +232,19 @@ impl Registry {
     }
 
     /// Remembers that it is attached (the header is synced already), and makes the attachment.
-    fn settle(&self, id: &VolumeId, opened: Opened, options: AttachOptions) -> Result<Arc<Attachment>, AttachError> {
+    fn settle(
+        &self,
+        id: &VolumeId,
+        opened: Opened,
+        options: AttachOptions,
+        work: Work,
+    ) -> Result<Arc<Attachment>, AttachError> {
         let wanted = if options.read_only { Wanted::AttachedReadOnly } else { Wanted::Attached };
         self.remember(id, &opened, |record| {
-            record.wanted = wanted;
+            // A re-attach fulfils a wish and makes none: the wish may just have been withdrawn.
+            if work == Work::Attaching {
+                record.wanted = wanted;
+            }
             if !options.read_only {
                 record.condition = Condition::Dirty;
             }

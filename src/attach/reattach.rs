@@ -76,7 +76,8 @@ impl Registry {
         };
         let outcome = self.attach_claimed(claim, &self.infrastructure(), options);
         let failure = outcome.as_ref().err();
-        if matches!(failure, Some(AttachError::Stopping)) {
+        // Busy: it was let go meanwhile.
+        if matches!(failure, Some(AttachError::Stopping | AttachError::Busy { .. })) {
             return Next::Done;
         }
         let may_pass = failure.is_some_and(AttachError::may_pass);

@@ -162,10 +162,14 @@ impl Registry {
 
     /// Takes a volume for `work`.
     pub(super) fn claim(&self, id: &VolumeId, work: Work) -> Result<Claim, AttachError> {
+        self.claim_in(&mut self.table.lock(), id, work)
+    }
+
+    /// The same, in a table that the caller has locked.
+    pub(super) fn claim_in(&self, table: &mut Table, id: &VolumeId, work: Work) -> Result<Claim, AttachError> {
         if self.stop.is_set() {
             return Err(AttachError::Stopping);
         }
-        let mut table = self.table.lock();
         let entry = table.entry_mut(id)?;
         entry.phase.step(Step::Begin(work)).map_err(|conflict| entry.conflict(conflict))?;
         Ok(Claim { registry: self.myself(), id: id.clone(), work, settled: false })
@@ -244,7 +248,8 @@ impl Registry {
         if known.is_none() && there {
             view.header = backing::glance(&record.backing).ok();
             if let Ok(entry) = self.table.lock().entry_mut(id) {
-                entry.header.clone_from(&view.header);
+                // Somebody may have verified it meanwhile: that is worth more than a glance.
+                entry.header = entry.header.take().or_else(|| view.header.clone());
             }
         }
         if view.state == State::Available && (!there || record.condition == Condition::Failed) {
@@ -303,14 +308,6 @@ impl Entry {
         AttachError::conflict(&self.record.name, conflict)
     }
 
-    /// No restart owes it an attach any more.
-    pub(super) fn forget_reattach(&mut self) {
-        self.awaited = false;
-        if let Phase::Idle { refusal } = &mut self.phase {
-            *refusal = None;
-        }
-    }
-
     fn view(&self) -> VolumeView {
         VolumeView {
             record: self.record.clone(),
@@ -328,13 +325,19 @@ impl Claim {
         &self.id
     }
 
+    /// What it was taken for.
+    pub(super) const fn work(&self) -> Work {
+        self.work
+    }
+
     /// What is remembered of the volume now.
     pub(super) fn record(&self) -> Record {
         let mut table = self.registry.table.lock();
         table.entry_mut(&self.id).expect("a claimed volume stays in the table").record.clone()
     }
 
-    /// The volume is attached: visible from here on. Where the daemon has begun to stop, it is undone instead.
+    /// The volume is attached: visible from here on. Where the daemon has begun to stop, or a re-attach was let go
+    /// meanwhile, it is undone instead.
     pub(super) fn open(mut self, attachment: Arc<Attachment>) -> Result<(), AttachError> {
         let registry = Arc::clone(&self.registry);
         let mut table = registry.table.lock();

@@ -37,6 +37,8 @@ pub(super) enum Work {
     Adding,
     Attaching,
     Reattaching,
+    /// A re-attach whose wish was withdrawn while it was under way, or the withdrawing itself.
+    LettingGo,
     Examining,
     Filling,
     Deleting,
@@ -57,6 +59,8 @@ pub(super) enum Step {
     Drain(Arc<Ending>),
     /// The last system call has returned, the backing is unlocked.
     Close,
+    /// A re-attach that is under way is not wanted any more: it ends without an attachment.
+    LetGo,
 }
 
 /// Why a step cannot be made now.
@@ -80,7 +84,12 @@ impl Phase {
             (Self::Idle { refusal }, Step::Begin(work)) => Self::Busy { work, refusal: work.keeps(refusal.as_ref()) },
             (Self::Idle { .. }, Step::Refuse(refusal)) => Self::Idle { refusal: Some(refusal) },
             (Self::Busy { refusal, .. }, Step::Release) => Self::Idle { refusal: refusal.clone() },
-            (Self::Busy { work, .. }, Step::Refuse(refusal)) => Self::Busy { work: *work, refusal: Some(refusal) },
+            (Self::Busy { work: Work::Reattaching, .. }, Step::LetGo) => {
+                Self::Busy { work: Work::LettingGo, refusal: None }
+            }
+            (Self::Busy { work, .. }, Step::Refuse(refusal)) if *work != Work::LettingGo => {
+                Self::Busy { work: *work, refusal: Some(refusal) }
+            }
             (Self::Busy { work: Work::Attaching | Work::Reattaching, .. }, Step::Open(it)) => Self::Attached(it),
             (Self::Attached(it), Step::Drain(ending)) => Self::Detaching { attachment: Arc::clone(it), ending },
             (Self::Detaching { .. }, Step::Close) => Self::idle(),
@@ -122,6 +131,7 @@ impl Phase {
             Self::Busy { work, .. } => match work {
                 Work::Creating | Work::Adding => State::Creating,
                 Work::Attaching | Work::Reattaching => State::Attaching,
+                Work::LettingGo => State::Detaching,
                 Work::Filling => State::InUse,
                 Work::Examining | Work::Deleting | Work::Forgetting => State::Available,
             },
@@ -133,9 +143,9 @@ impl Phase {
 }
 
 impl Work {
-    /// What is left of the last refusal when this begins: an operator's attach clears it, nothing else does.
+    /// What is left of the last refusal when this begins: an operator's attach clears it, and so does letting go.
     fn keeps(self, refusal: Option<&LastRefusal>) -> Option<LastRefusal> {
-        refusal.filter(|_| self != Self::Attaching).cloned()
+        refusal.filter(|_| !matches!(self, Self::Attaching | Self::LettingGo)).cloned()
     }
 
     /// As a message says it: "the volume is ...".
@@ -145,6 +155,7 @@ impl Work {
             Self::Adding => "being added",
             Self::Attaching => "being attached",
             Self::Reattaching => "being attached again",
+            Self::LettingGo => "being let go",
             Self::Examining => "being examined",
             Self::Filling => "being filled",
             Self::Deleting => "being deleted",

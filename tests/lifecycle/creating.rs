@@ -129,6 +129,19 @@ fn a_disk_that_fails_at_create_leaves_no_volume() {
 }
 
 #[test]
+fn a_volume_that_cannot_be_recorded_leaves_no_header_on_an_existing_backing() {
+    let world = World::new();
+    let path = world.dir.path().join("disks/disk");
+    std::fs::write(&path, b"").expect("made");
+    let records = world.settings.state_dir.join("records");
+    std::fs::remove_dir(&records).expect("it is empty");
+    let error = world.create_as(on("db", path.clone())).expect_err("no record can be written");
+    assert_eq!((error.exit_code(), error.code()), (8, "state.failed"));
+    std::fs::create_dir(&records).expect("made");
+    world.create_as(on("db", path)).expect("as if nothing had been");
+}
+
+#[test]
 fn both_sector_sizes_and_thick_volumes_read_as_zeros_at_birth_and_keep_what_is_written() {
     let world = World::new();
     for (name, sector_size, thick) in
@@ -177,6 +190,8 @@ fn delete_leaves_alone_what_is_not_the_volume() {
     std::fs::copy(world.backing("other"), world.backing("db")).expect("replaced");
     let error = world.registry().delete(&caller(), &volume("db")).expect_err("another volume lies there");
     assert_eq!((error.exit_code(), error.code()), (7, "volume.another"));
+    let (event, result, cause) = world.last_event();
+    assert_eq!((event.as_str(), result.as_str(), cause), ("deleteVolume", "failed", error.cause()));
     assert!(world.backing("db").exists());
     world.registry().forget(&volume("db")).expect("forgotten");
 }

@@ -146,6 +146,8 @@ fn on_a_disk_that_hangs_the_keys_go_at_the_deadline_and_the_volume_stays_detachi
         assert!(matches!(error, AttachError::StillDetaching(_)), "{error:?}");
         assert_eq!(error.exit_code(), 4);
         assert!(closed.load(Ordering::SeqCst), "the session is closed");
+        let (event, result, cause) = world.last_event();
+        assert_eq!((event.as_str(), result.as_str(), cause), ("detachVolume", "failed", error.cause()));
         let read = attachment.device().read_at(ByteOffset::new(65536), &mut [0; 512]);
         assert_eq!(read, Err(BlockError::Detached), "the keys are gone");
         for error in [
@@ -161,6 +163,9 @@ fn on_a_disk_that_hangs_the_keys_go_at_the_deadline_and_the_volume_stays_detachi
     });
     drop(guard);
     eventually("the last call has returned", || world.show("db").state == State::Available);
+    assert_eq!(world.last_event(), ("detachVolume".into(), "detached".into(), String::new()));
+    let ends = world.events().iter().filter(|event| event["detail"]["event"] == "detachVolume").count();
+    assert_eq!(ends, 2, "the missed deadline is told once, and the end");
     world.attach("db").expect("free again");
 }
 

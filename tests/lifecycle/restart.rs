@@ -113,6 +113,37 @@ fn a_volume_that_is_being_retried_can_be_let_go() {
 }
 
 #[test]
+fn a_volume_whose_kms_never_answers_can_be_let_go_meanwhile() {
+    let mut world = World::new();
+    world.create("db");
+    world.attach("db").expect("attached");
+    world.restart();
+    world.kms.next([Act::Hang]);
+    world.registry().reattach_wanted();
+    world.kms.wait_inside(1);
+    world.detach("db").expect("let go, although a try is under way");
+    assert_eq!(world.show("db").record.wanted, Wanted::Detached);
+    assert_eq!(world.detach("db").expect_err("it was let go").code(), "volume.not_attached");
+    world.kms.release();
+    eventually("the try has ended", || world.show("db").state == State::Available);
+    assert!(!world.is_attached("db"), "the late answer attaches nothing");
+    assert_eq!(world.show("db").record.wanted, Wanted::Detached);
+    assert!(world.show("db").last_refusal.is_none());
+    world.attach("db").expect("free for whoever wants it");
+}
+
+#[test]
+fn nobody_is_told_that_an_operators_failed_attach_is_retried() {
+    let mut world = World::with(|settings| settings.attach_deadline = Duration::from_millis(100));
+    world.create("db");
+    world.attach("db").expect("attached");
+    world.restart();
+    world.kms.always(unreachable());
+    world.attach("db").expect_err("no KMS");
+    assert!(!world.show("db").last_refusal.expect("it failed").retrying, "nothing tries again");
+}
+
+#[test]
 fn a_crash_while_attaching_leaves_a_volume_that_attaches() {
     let mut world = World::with(|settings| settings.attach_deadline = Duration::from_millis(100));
     world.create("db");
