@@ -134,6 +134,43 @@ fn a_volume_goes_through_its_life() {
 }
 
 #[test]
+fn an_existing_file_becomes_a_volume_and_outlives_it() {
+    let daemon = Daemon::start();
+    let path = daemon.dir.path().join("state/volumes/mine");
+    fs::write(&path, vec![7; 3 << 20]).expect("written");
+    let words = format!("volume create db --backing {}", path.display());
+    let (code, error) = daemon.refused(&words);
+    assert_eq!((code, &error["code"]), (4, &json!("backing.holds_data")));
+    assert_eq!(daemon.told(&format!("{words} --force"))["size"], 2 << 20);
+    daemon.told("attach db");
+    daemon.told("detach db");
+    daemon.told("volume delete db --yes");
+    assert_eq!(path.metadata().expect("it outlives the volume").len(), 3 << 20);
+    assert_eq!(daemon.code(&format!("volume add {} --yes", path.display())), 7, "it holds no volume any more");
+    let (code, error) = daemon.refused("volume create db --size 1M --backing /etc/envol-test");
+    assert_eq!((code, &error["code"]), (9, &json!("backing.outside")));
+}
+
+#[test]
+fn an_older_header_is_refused_until_it_is_accepted() {
+    let daemon = Daemon::start();
+    let made = daemon.told("volume create db --size 16M");
+    let backing = fs::File::options().read(true).write(true).open(made["backing"].as_str().expect("a path"));
+    let backing = backing.expect("the backing");
+    let mut area = vec![0; 1 << 20];
+    backing.read_exact_at(&mut area, 0).expect("read");
+    daemon.told("attach db");
+    daemon.told("detach db");
+    backing.write_all_at(&area, 0).expect("written");
+    let (code, error) = daemon.refused("attach db");
+    assert_eq!((code, &error["code"]), (7, &json!("volume.rollback")));
+    assert!(error["remedy"].as_str().expect("text").contains("--accept-rollback"));
+    daemon.told("attach db --accept-rollback");
+    daemon.told("detach db");
+    daemon.told("attach db");
+}
+
+#[test]
 fn every_kind_of_failure_has_its_exit_code() {
     let daemon = Daemon::start();
     daemon.told("key create --alias k");
