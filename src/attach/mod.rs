@@ -5,6 +5,7 @@
 
 mod attachment;
 mod backing;
+mod codes;
 mod create;
 mod deadline;
 mod detach;
