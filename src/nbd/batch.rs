@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::Export;
+use super::buffer::{Buffer, Lent};
 use super::errno::{self, Errno};
 use super::link::Link;
 use super::reply::Pending;
@@ -91,7 +92,8 @@ struct Slot {
 struct Desk<'b> {
     input: &'b mut [u8],
     taken: usize,
-    output: &'b mut [u8],
+    /// What is left of the output.
+    output: Lent<'b>,
     filled: usize,
     ios: Vec<Io<'b>>,
 }
@@ -102,13 +104,13 @@ impl Batch {
     pub(super) fn carry_out(
         &mut self,
         input: &mut [u8],
-        output: &mut [u8],
+        output: &mut Buffer,
         terms: &Terms,
         export: &Arc<dyn Export>,
         link: &Link,
     ) -> (usize, Next) {
         let ios = recycled(std::mem::take(&mut self.spare));
-        let mut desk = Desk { input, taken: 0, output, filled: 0, ios };
+        let mut desk = Desk { input, taken: 0, output: output.lend(), filled: 0, ios };
         let next = loop {
             if let Some(next) = self.take_request(&mut desk, terms) {
                 break next;
@@ -149,7 +151,7 @@ impl Batch {
 
     fn take_answered(&mut self, desk: &mut Desk<'_>, pending: Pending, outcome: Result<(), Errno>) -> Option<Next> {
         let room = pending.small_length_max();
-        if room > desk.output.len() {
+        if room > desk.output.bytes.len() {
             return Some(Next::Again);
         }
         desk.skip_input(wire::REQUEST_HEADER);
@@ -174,7 +176,7 @@ impl Batch {
         let Work::Read(extent) = work else { unreachable!("only a READ is taken as one") };
         let header = pending.data_header_length();
         let room = header + extent.length().in_memory();
-        if room > desk.output.len() {
+        if room > desk.output.bytes.len() {
             return Some(if self.slots.is_empty() { Next::LargerOutput } else { Next::Again });
         }
         desk.skip_input(wire::REQUEST_HEADER);
@@ -197,7 +199,7 @@ impl Batch {
             return Some(Next::LargeWrite { pending, work, length });
         }
         let room = pending.small_length_max();
-        if room > desk.output.len() {
+        if room > desk.output.bytes.len() {
             return Some(Next::Again);
         }
         desk.skip_input(wire::REQUEST_HEADER);
@@ -273,8 +275,9 @@ impl<'b> Desk<'b> {
     fn room(&mut self, length: usize) -> (&'b mut [u8], usize) {
         let at = self.filled;
         self.filled += length;
-        let (front, rest) = std::mem::take(&mut self.output).split_at_mut(length);
-        self.output = rest;
+        self.output.note(self.filled);
+        let (front, rest) = std::mem::take(&mut self.output.bytes).split_at_mut(length);
+        self.output.bytes = rest;
         (front, at)
     }
 }

@@ -11,7 +11,6 @@ use super::handshake::{Entry, Handshake, Step};
 use super::link::{Link, LinkError};
 use super::request::{Breach, Terms, Work};
 use super::server::Deadlines;
-use super::wire;
 use super::workers::{Job, Permit, Room, Workers};
 use super::{Export, Exports, Session, reply::Pending};
 use crate::sync::Arc;
@@ -22,6 +21,8 @@ const QUIET: usize = 2 * LARGE_PAYLOAD;
 const BUSY: usize = 512 << 10;
 /// A busy connection that has been silent for so long gives its large buffers back.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// How much of a payload that nobody wants is received at a time.
+const DRAIN_STEP: usize = 16 << 10;
 /// How much is received at a time during the handshake.
 const HANDSHAKE_STEP: usize = 4096;
 
@@ -122,13 +123,16 @@ struct Connection {
     start: usize,
     end: usize,
     output: Buffer,
+    /// Whether silence of [`QUIET_AFTER`] is noticed.
+    attentive: bool,
 }
 
 impl Connection {
     fn new(link: Arc<Link>, export: Arc<dyn Export>, terms: Terms) -> Self {
         let workers = Workers::new(Arc::clone(&link), Arc::clone(&export));
         let (input, output) = (Buffer::new(QUIET), Buffer::new(QUIET));
-        Self { link, export, terms, workers, batch: Batch::default(), input, start: 0, end: 0, output }
+        let (batch, attentive) = (Batch::default(), false);
+        Self { link, export, terms, workers, batch, input, start: 0, end: 0, output, attentive }
     }
 
     fn start(&mut self, early: &[u8], deadlines: &Deadlines) -> Result<(), LinkError> {
@@ -149,19 +153,17 @@ impl Connection {
     /// Carries out what has been received, and receives more.
     fn serve_received(&mut self) -> Result<(), End> {
         let input = &mut self.input.data(self.end)[self.start..];
-        let output_capacity = self.output.capacity();
-        let output = self.output.data(output_capacity);
-        let (taken, next) = self.batch.carry_out(input, output, &self.terms, &self.export, &self.link);
-        let replies = self.batch.finish(output);
+        let (taken, next) = self.batch.carry_out(input, &mut self.output, &self.terms, &self.export, &self.link);
+        let replies = self.batch.finish(self.output.used());
         if replies > 0 {
-            self.link.reply(&output[..replies])?;
+            self.link.reply(self.output.data(replies))?;
         }
-        self.hand_over();
+        self.hand_over()?;
         self.start += taken;
         match next {
             Next::Receive { wanted } => self.receive(wanted),
             Next::Again => Ok(()),
-            Next::LargerOutput => self.grow(),
+            Next::LargerOutput => Ok(self.grow()?),
             Next::LargeWrite { pending, work, length } => self.large_write(pending, work, length),
             Next::Drain { pending, errno, length } => {
                 self.drain(length)?;
@@ -173,16 +175,19 @@ impl Connection {
     }
 
     /// Gives what could not be done at once to the workers. Payloads still lie in the input.
-    fn hand_over(&mut self) {
+    fn hand_over(&mut self) -> Result<(), LinkError> {
         let received = self.input.data(self.end);
+        let mut lent = false;
         for left in self.batch.left_over() {
             let mut room = self.workers.reserve(&left.work);
+            lent |= room.has_buffer();
             let payload = &received[self.start..][left.payload];
             if !payload.is_empty() {
                 room.buffer().data(payload.len()).copy_from_slice(payload);
             }
             submit(&self.workers, &self.export, &self.link, left.pending, left.work, room);
         }
+        if lent { self.attend() } else { Ok(()) }
     }
 
     /// Receives until `wanted` bytes may be there behind `start`, at the least once.
@@ -193,13 +198,14 @@ impl Connection {
             self.input.data(self.end).copy_within(self.start.., 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let capacity = self.input.capacity();
-        match self.link.receive(&mut self.input.data(capacity)[self.end..]) {
+        let mut free = self.input.lend();
+        match self.link.receive(&mut free.bytes[self.end..]) {
             Ok(length) => self.end += length,
-            Err(LinkError::TimedOut) => return self.shrink(),
+            Err(LinkError::TimedOut) => return Ok(self.rest()?),
             Err(error) => return Err(error.into()),
         }
-        if self.end == capacity { self.grow() } else { Ok(()) }
+        free.note(self.end);
+        if self.end == self.input.capacity() { Ok(self.grow()?) } else { Ok(()) }
     }
 
     /// A WRITE whose payload has its own buffer: it is received straight into that.
@@ -207,12 +213,23 @@ impl Connection {
         let mut room = self.workers.reserve(&work);
         let payload = room.buffer().data(length);
         let arrived = &self.input.data(self.end)[self.start..];
-        let have = arrived.len();
+        let mut have = arrived.len();
         payload[..have].copy_from_slice(arrived);
         self.start += have;
-        self.link.receive_exactly(&mut payload[have..])?;
+        while have < length {
+            have += self.receive_aside(&mut payload[have..])?;
+        }
         submit(&self.workers, &self.export, &self.link, pending, work, room);
-        Ok(())
+        Ok(self.attend()?)
+    }
+
+    /// Receives into something else than the input, which is empty; answers how much, which may be nothing.
+    fn receive_aside(&mut self, into: &mut [u8]) -> Result<usize, LinkError> {
+        match self.link.receive(into) {
+            // A client that is silent in the middle of a request is as silent as any other.
+            Err(LinkError::TimedOut) => self.rest().map(|()| 0),
+            received => received,
+        }
     }
 
     /// Throws `length` bytes of payload away.
@@ -220,31 +237,38 @@ impl Connection {
         let arrived = (self.end - self.start).min(length);
         self.start += arrived;
         let mut left = length - arrived;
+        let mut bin = [0; DRAIN_STEP];
         while left > 0 {
-            // All that had arrived is thrown away, so the whole buffer is free.
-            let room = left.min(self.input.capacity());
-            self.link.receive_exactly(self.input.data(room))?;
-            left -= room;
+            left -= self.receive_aside(&mut bin[..left.min(DRAIN_STEP)])?;
+        }
+        Ok(())
+    }
+
+    /// From now on silence is noticed, since large buffers are in use.
+    fn attend(&mut self) -> Result<(), LinkError> {
+        if !self.attentive {
+            self.link.set_receive_patience(Some(QUIET_AFTER))?;
+            self.attentive = true;
         }
         Ok(())
     }
 
     /// Takes large buffers, until it has been quiet for a while.
-    fn grow(&mut self) -> Result<(), End> {
+    fn grow(&mut self) -> Result<(), LinkError> {
         if self.input.capacity() < BUSY {
             self.resize(BUSY);
-            self.link.set_receive_patience(Some(QUIET_AFTER))?;
         }
-        Ok(())
+        self.attend()
     }
 
     /// Goes back to small buffers, wiping the large ones, and from then on waits without end.
-    fn shrink(&mut self) -> Result<(), End> {
+    fn rest(&mut self) -> Result<(), LinkError> {
         self.workers.trim();
-        if self.end - self.start <= QUIET - wire::REQUEST_HEADER {
+        if self.input.capacity() > QUIET && self.end - self.start <= QUIET {
             self.resize(QUIET);
-            self.link.set_receive_patience(None)?;
         }
+        self.link.set_receive_patience(None)?;
+        self.attentive = false;
         Ok(())
     }
 

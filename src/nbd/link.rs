@@ -81,18 +81,6 @@ impl Link {
         }
     }
 
-    /// Receives as much as `into` holds, however long that takes.
-    pub(super) fn receive_exactly(&self, mut into: &mut [u8]) -> Result<(), LinkError> {
-        while !into.is_empty() {
-            match self.receive(into) {
-                Ok(length) => into = &mut into[length..],
-                Err(LinkError::TimedOut) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// Receives what is there, at least a byte, before `deadline`.
     pub(super) fn receive_until(&self, into: &mut [u8], deadline: Instant) -> Result<usize, LinkError> {
         self.wait(PollFlags::POLLIN, deadline)?;

@@ -78,6 +78,8 @@ struct State {
     threads: usize,
     idle: usize,
     closing: bool,
+    /// Whether buffers that are given back are kept for reuse.
+    keeping: bool,
     pool: Vec<Buffer>,
     pooled: usize,
 }
@@ -101,6 +103,11 @@ impl Room {
         self.buffer.as_mut().expect("work that moves data has a buffer")
     }
 
+    /// Whether there is a buffer.
+    pub(super) fn has_buffer(&self) -> bool {
+        self.buffer.is_some()
+    }
+
     /// The first `length` bytes of the buffer.
     fn data(&mut self, length: ByteCount) -> &mut [u8] {
         self.buffer().data(length.in_memory())
@@ -112,13 +119,10 @@ impl Drop for Room {
         let mut state = self.shared.state.lock();
         state.requests -= 1;
         state.bytes -= self.length;
-        if let Some(buffer) = self.buffer.take()
-            && state.pooled + buffer.capacity() <= POOL_MAX
-        {
-            state.pooled += buffer.capacity();
-            state.pool.push(buffer);
-        }
+        let unwanted = self.buffer.take().and_then(|buffer| state.keep(buffer));
         drop(state);
+        // Wiping takes its time, so nobody is made to wait for it.
+        drop(unwanted);
         self.shared.finished.notify_all();
     }
 }
@@ -136,6 +140,7 @@ impl Workers {
         let mut state = self.shared.finished.wait_while(self.shared.state.lock(), |state| state.is_full(length));
         state.requests += 1;
         state.bytes += length;
+        state.keeping = true;
         let buffer = (length > 0).then(|| state.buffer(length));
         Room { shared: Arc::clone(&self.shared), length, buffer }
     }
@@ -170,11 +175,13 @@ impl Workers {
         }
     }
 
-    /// Wipes and gives back the buffers that are not in use.
+    /// Wipes and gives back the buffers that are not in use, and those that are in use now once they are not.
     pub(super) fn trim(&self) {
         let mut state = self.shared.state.lock();
-        state.pooled = 0;
-        drop(std::mem::take(&mut state.pool));
+        (state.pooled, state.keeping) = (0, false);
+        let pool = std::mem::take(&mut state.pool);
+        drop(state);
+        drop(pool);
     }
 }
 
@@ -195,6 +202,16 @@ impl State {
         bytes_full || self.requests >= limits::IN_FLIGHT_REQUESTS_PER_CONNECTION
     }
 
+    /// Keeps `buffer` for reuse, or gives it back to be dropped.
+    fn keep(&mut self, buffer: Buffer) -> Option<Buffer> {
+        if !self.keeping || self.pooled + buffer.capacity() > POOL_MAX {
+            return Some(buffer);
+        }
+        self.pooled += buffer.capacity();
+        self.pool.push(buffer);
+        None
+    }
+
     /// A pooled buffer that fits and is not much too large, or a new one.
     fn buffer(&mut self, length: usize) -> Buffer {
         let wanted = length.max(BUFFER_MIN).next_power_of_two();
@@ -211,13 +228,13 @@ impl State {
 impl Shared {
     /// A thread's life.
     fn run(&self) {
-        let _counted = Counted(self);
+        let _guard = PanicGuard(self);
         while let Some(job) = self.next() {
             self.carry_out(job);
         }
     }
 
-    /// The next job; `None` where the thread is to end.
+    /// The next job; `None` where the thread is to end, which is not counted any more then.
     fn next(&self) -> Option<Job> {
         let mut state = self.state.lock();
         if state.queue.is_empty() {
@@ -225,7 +242,13 @@ impl Shared {
             state = self.wait_for_work(state);
             state.idle -= 1;
         }
-        state.queue.pop_front()
+        let job = state.queue.pop_front();
+        if job.is_none() {
+            // Under the same lock: a thread that will not look at the queue again is not counted on by `submit`.
+            state.threads -= 1;
+            self.finished.notify_all();
+        }
+        job
     }
 
     fn wait_for_work<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
@@ -290,18 +313,16 @@ impl Shared {
     }
 }
 
-/// One thread of the count. A panic that unwinds through it ends the connection and leaves the rest in order.
-struct Counted<'s>(&'s Shared);
+/// What a panic that unwinds through a thread leaves behind: the connection closed, the count in order.
+struct PanicGuard<'s>(&'s Shared);
 
-impl Drop for Counted<'_> {
+impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.threads -= 1;
-        drop(state);
         if thread::panicking() {
+            self.0.state.lock().threads -= 1;
             self.0.link.close();
+            self.0.finished.notify_all();
         }
-        self.0.finished.notify_all();
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod closing;
 pub(crate) mod inherited;
 pub mod locked;
 pub(crate) mod locked_box;
+pub(crate) mod pages;
 pub(crate) mod peer_groups;
 pub(crate) mod storage;
 pub(crate) mod unix_socket;

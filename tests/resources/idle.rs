@@ -1,0 +1,130 @@
+//! What is left of a connection that has nothing to do, or that is gone: no descriptor, little memory, no wake-up.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use envol::block::memory::MemoryDevice;
+use envol::units::ByteCount;
+
+use crate::alone;
+use crate::support::*;
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").expect("listed").count()
+}
+
+/// What this process has in memory.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("read");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("told");
+    line.trim().strip_suffix(" kB").expect("in kB").parse::<u64>().expect("a number") << 10
+}
+
+/// How often the threads that serve clients have gone to sleep.
+fn sleeps() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").expect("listed").map(|task| task.expect("an entry").path());
+    let ours = tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "nbd-client\n"));
+    let counts = ours.map(|task| {
+        let status = fs::read_to_string(task.join("status")).expect("read");
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.expect("told").trim().parse::<u64>().expect("a number")
+    });
+    counts.sum()
+}
+
+/// Waits until no client's thread has woken up for a while.
+fn wait_for_sleep() {
+    let start = Instant::now();
+    loop {
+        let before = sleeps();
+        std::thread::sleep(Duration::from_millis(2500));
+        if sleeps() == before {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "the threads of silent clients keep waking up");
+    }
+}
+
+#[test]
+fn many_connections_come_and_go_and_leave_no_descriptor_behind() {
+    let _alone = alone();
+    let fixture = Fixture::new();
+    let mut kept = fixture.simple();
+    let before = descriptors();
+    for number in 0..1000 {
+        let mut raw = fixture.connect();
+        let mut greeting = [0; 4];
+        raw.stream.read_exact(&mut greeting).expect("greeted");
+        if number % 10 == 0 {
+            fixture.assert_serves();
+        }
+    }
+    wait_for("all but one to be gone", || fixture.connections() == 1);
+    kept.assert_in_step();
+    assert_eq!(fixture.vol.sessions.lock().expect("locked").len(), 1);
+    wait_for("the descriptors to be closed", || descriptors() == before);
+}
+
+#[test]
+fn a_hundred_idle_connections_that_were_busy_take_little_memory() {
+    const READS: u32 = 8;
+    const LENGTH: u32 = 1 << 20;
+    let _alone = alone();
+    let fixture = Fixture::over(MemoryDevice::new(ByteCount::new(4 << 20)));
+    let before = resident();
+    let mut received = vec![0; READS as usize * (LENGTH as usize + 16)];
+    let clients: Vec<Raw> = (0..100)
+        .map(|number| {
+            let mut raw = fixture.simple();
+            // The workers' buffers, and for every second client the connection's own large ones too.
+            raw.send(&request(READ, 0, 1, 0, LENGTH).repeat(READS as usize));
+            raw.stream.read_exact(&mut received).expect("received");
+            if number % 2 == 0 {
+                raw.send(&request(READ, 0, 1, 0, 200_000));
+                raw.receive(200_016);
+                raw.request(WRITE, 0, 2, 0, 300_000, &[7; 300_000]);
+                assert_eq!(raw.simple_reply(0).0, 0);
+            }
+            raw
+        })
+        .collect();
+    drop(received);
+    wait_for_sleep();
+    let taken = resident().saturating_sub(before);
+    assert!(taken <= 40 << 20, "{} KiB for a hundred connections", taken >> 10);
+    drop(clients);
+}
+
+#[test]
+fn clients_that_are_silent_wake_nobody_wherever_they_stopped() {
+    let _alone = alone();
+    let fixture = Fixture::over(MemoryDevice::new(ByteCount::new(4 << 20)));
+    let busy = |raw: &mut Raw| {
+        raw.send(&request(READ, 0, 1, 0, 200_000));
+        raw.receive(200_016);
+    };
+    let (mut between, mut in_header, mut in_payload) = (fixture.simple(), fixture.simple(), fixture.simple());
+    let (mut in_large_payload, mut in_refused_payload) = (fixture.simple(), fixture.simple());
+    let write = |offset, length: u32| [request(WRITE, 0, 3, offset, length), vec![1; 60_000]].concat();
+    for raw in [&mut between, &mut in_header, &mut in_payload, &mut in_large_payload, &mut in_refused_payload] {
+        busy(raw);
+    }
+    in_header.send(&request(READ, 0, 3, 0, 4096)[..10]);
+    in_payload.send(&write(0, 64 << 10));
+    in_large_payload.send(&write(0, 1 << 20));
+    in_refused_payload.send(&write(5 << 20, 1 << 20));
+    wait_for_sleep();
+    // All of them go on where they stopped.
+    in_header.send(&request(READ, 0, 3, 0, 4096)[10..]);
+    assert_eq!(in_header.simple_reply(4096).0, 0);
+    in_payload.stream.write_all(&vec![1; (64 << 10) - 60_000]).expect("sent");
+    assert_eq!(in_payload.simple_reply(0).0, 0);
+    for (raw, answer) in [(&mut in_large_payload, 0), (&mut in_refused_payload, ENOSPC)] {
+        raw.stream.write_all(&vec![1; (1 << 20) - 60_000]).expect("sent");
+        assert_eq!(raw.simple_reply(0).0, answer);
+    }
+    for raw in [&mut between, &mut in_header, &mut in_payload, &mut in_large_payload, &mut in_refused_payload] {
+        raw.assert_in_step();
+    }
+}
