@@ -216,7 +216,7 @@ impl Batch {
 
     /// Submits the operations, and notes the outcome of those that needed no waiting.
     fn perform(&mut self, ios: &mut [Io<'_>], export: &Arc<dyn Export>, link: &Link) {
-        let permit = Permit::enter(export, link);
+        let permit = if link.is_stopping() { None } else { Permit::enter(export) };
         if permit.is_some() {
             export.device().submit(ios, Patience::TryNow, &mut |_| ());
         }

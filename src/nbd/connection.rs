@@ -11,7 +11,7 @@ use super::handshake::{Entry, Handshake, Step};
 use super::link::{Link, LinkError};
 use super::request::{Breach, Terms, Work};
 use super::server::Deadlines;
-use super::workers::{Job, Permit, Room, Workers};
+use super::workers::{Job, Room, Workers};
 use super::{Export, Exports, Session, reply::Pending};
 use crate::sync::Arc;
 
@@ -185,7 +185,7 @@ impl Connection {
             if !payload.is_empty() {
                 room.buffer().data(payload.len()).copy_from_slice(payload);
             }
-            submit(&self.workers, &self.export, &self.link, left.pending, left.work, room);
+            submit(&self.workers, &self.link, left.pending, left.work, room);
         }
         if lent { self.attend() } else { Ok(()) }
     }
@@ -219,7 +219,7 @@ impl Connection {
         while have < length {
             have += self.receive_aside(&mut payload[have..])?;
         }
-        submit(&self.workers, &self.export, &self.link, pending, work, room);
+        submit(&self.workers, &self.link, pending, work, room);
         Ok(self.attend()?)
     }
 
@@ -282,13 +282,12 @@ impl Connection {
     }
 }
 
-/// Hands a request to the workers, or answers it where the export is draining.
-fn submit(workers: &Workers, export: &Arc<dyn Export>, link: &Link, pending: Pending, work: Work, room: Room) {
-    match Permit::enter(export, link) {
-        Some(permit) => workers.submit(Job { pending, work, room, permit }),
-        None => {
-            // A link that fails is closed, which the next receive notices.
-            let _sent = link.reply(pending.failure(super::errno::Errno::Shutdown).bytes());
-        }
+/// Hands a request to the workers, or answers it where the server stops.
+fn submit(workers: &Workers, link: &Link, pending: Pending, work: Work, room: Room) {
+    if link.is_stopping() {
+        // A link that fails is closed, which the next receive notices.
+        let _sent = link.reply(pending.failure(super::errno::Errno::Shutdown).bytes());
+    } else {
+        workers.submit(Job { pending, work, room });
     }
 }

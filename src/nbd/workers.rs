@@ -50,8 +50,6 @@ pub(super) struct Job {
     pub(super) work: Work,
     /// Holds a WRITE's payload, or takes what is read.
     pub(super) room: Room,
-    /// Held until the device has been used.
-    pub(super) permit: Permit,
 }
 
 /// The pool of one connection.
@@ -75,6 +73,8 @@ struct State {
     /// Requests that are queued, being carried out, or about to be submitted.
     requests: usize,
     bytes: usize,
+    /// Who waits for `finished`: waking nobody would be a system call all the same.
+    waiting: usize,
     threads: usize,
     idle: usize,
     closing: bool,
@@ -85,9 +85,9 @@ struct State {
 }
 
 impl Permit {
-    /// Enters the export; `None` once it or the server is draining.
-    pub(super) fn enter(export: &Arc<dyn Export>, link: &Link) -> Option<Self> {
-        (!link.is_stopping() && export.enter()).then(|| Self(Arc::clone(export)))
+    /// Enters the export; `None` once it is draining.
+    pub(super) fn enter(export: &Arc<dyn Export>) -> Option<Self> {
+        export.enter().then(|| Self(Arc::clone(export)))
     }
 }
 
@@ -120,10 +120,13 @@ impl Drop for Room {
         state.requests -= 1;
         state.bytes -= self.length;
         let unwanted = self.buffer.take().and_then(|buffer| state.keep(buffer));
+        let awaited = state.waiting > 0;
         drop(state);
-        // Wiping takes its time, so nobody is made to wait for it.
+        if awaited {
+            self.shared.finished.notify_all();
+        }
+        // Wiping takes its time, so it comes last and under no lock.
         drop(unwanted);
-        self.shared.finished.notify_all();
     }
 }
 
@@ -137,7 +140,7 @@ impl Workers {
     /// Waits until there is room for `work` in flight.
     pub(super) fn reserve(&self, work: &Work) -> Room {
         let length = buffer_length(work);
-        let mut state = self.shared.finished.wait_while(self.shared.state.lock(), |state| state.is_full(length));
+        let mut state = self.shared.wait_while(|state| state.is_full(length));
         state.requests += 1;
         state.bytes += length;
         state.keeping = true;
@@ -188,11 +191,11 @@ impl Workers {
 impl Drop for Workers {
     /// Waits until everything submitted has been carried out and answered, and the threads have ended.
     fn drop(&mut self) {
-        let finished = &self.shared.finished;
-        let mut state = finished.wait_while(self.shared.state.lock(), |state| state.requests > 0);
+        let mut state = self.shared.wait_while(|state| state.requests > 0);
         state.closing = true;
+        drop(state);
         self.shared.work.notify_all();
-        drop(finished.wait_while(state, |state| state.threads > 0));
+        drop(self.shared.wait_while(|state| state.threads > 0));
     }
 }
 
@@ -226,6 +229,15 @@ impl State {
 }
 
 impl Shared {
+    /// Waits while `condition` holds.
+    fn wait_while(&self, condition: impl FnMut(&mut State) -> bool) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.waiting += 1;
+        state = self.finished.wait_while(state, condition);
+        state.waiting -= 1;
+        state
+    }
+
     /// A thread's life.
     fn run(&self) {
         let _guard = PanicGuard(self);
@@ -256,12 +268,17 @@ impl Shared {
         self.work.wait_while_until(state, Instant::now() + WORKER_IDLE, nothing)
     }
 
-    /// Carries a job out and answers it. The export is left before the answer is sent, so that a client which does
-    /// not read holds no detach up.
+    /// Carries a job out and answers it. The export is entered only now, since what is queued may lie behind answers
+    /// that nobody takes, and left before the answer is sent: a client which does not read holds no detach up.
     fn carry_out(&self, job: Job) {
-        let Job { pending, work, mut room, permit } = job;
+        let Job { pending, work, mut room } = job;
+        let Some(permit) = Permit::enter(&self.export) else {
+            // A link that fails is closed by whoever notices; the receiving thread then ends the connection.
+            let _sent = self.link.reply(pending.failure(Errno::Shutdown).bytes());
+            return;
+        };
         let device = self.export.device();
-        // A link that fails is closed by whoever notices; the receiving thread then ends the connection.
+        // As above.
         let _sent = match work {
             Work::Read(extent) => {
                 let read = device.read_at(extent.start(), room.data(extent.length()));
@@ -386,5 +403,70 @@ fn buffer_length(work: &Work) -> usize {
         Work::Read(extent) | Work::Write(extent, _) => extent.length().in_memory(),
         Work::Cache(extent) => extent.length().min(ByteCount::new(CACHE_STEP)).in_memory(),
         Work::Flush | Work::Discard(..) | Work::Zero(..) | Work::Status(..) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::block::memory::MemoryDevice;
+    use crate::nbd::{Listing, Peer, Refusal};
+
+    struct Memory(MemoryDevice);
+
+    impl Export for Memory {
+        fn listing(&self) -> Listing {
+            Listing { name: String::new(), description: String::new() }
+        }
+
+        fn enter(&self) -> bool {
+            true
+        }
+
+        fn leave(&self) {}
+
+        fn device(&self) -> &dyn BlockDevice {
+            &self.0
+        }
+
+        fn connected(&self, _session: Arc<dyn Session>) -> Result<Box<dyn Send>, Refusal> {
+            Ok(Box::new(()))
+        }
+    }
+
+    fn workers() -> Workers {
+        let (ours, _theirs) = UnixStream::pair().expect("sockets");
+        let link = Link::unix(ours, Peer::Unix { pid: 0, uid: 0, gid: 0 });
+        Workers::new(Arc::new(link), Arc::new(Memory(MemoryDevice::new(ByteCount::new(4096)))))
+    }
+
+    #[test]
+    fn a_thread_that_will_not_look_again_is_not_counted_on() {
+        let workers = workers();
+        {
+            let mut state = workers.shared.state.lock();
+            (state.threads, state.closing) = (WORKERS_MAX, true);
+        }
+        assert!(workers.shared.next().is_none());
+        let mut state = workers.shared.state.lock();
+        assert_eq!(state.threads, WORKERS_MAX - 1, "the next request starts a thread");
+        state.threads = 0;
+    }
+
+    #[test]
+    fn buffers_are_kept_until_it_is_quiet_even_those_in_use_then() {
+        let workers = workers();
+        let work = Work::Cache(Extent::new(crate::units::ByteOffset::ZERO, ByteCount::new(4096)).expect("small"));
+        let pooled = |workers: &Workers| workers.shared.state.lock().pool.len();
+        drop(workers.reserve(&work));
+        assert_eq!(pooled(&workers), 1);
+        let in_use = workers.reserve(&work);
+        workers.trim();
+        drop(in_use);
+        assert_eq!(pooled(&workers), 0);
+        drop(workers.reserve(&work));
+        assert_eq!(pooled(&workers), 1);
     }
 }

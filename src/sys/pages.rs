@@ -36,7 +36,8 @@ impl Pages {
 
     /// As [`Pages::map`], for memory whose lack ends the process, as that of a `Vec` does.
     pub(crate) fn allocate(length: usize) -> Self {
-        Self::map(length).unwrap_or_else(|_| handle_alloc_error(Layout::array::<u8>(length).unwrap_or(Layout::new::<u8>())))
+        Self::map(length)
+            .unwrap_or_else(|_| handle_alloc_error(Layout::array::<u8>(length).unwrap_or(Layout::new::<u8>())))
     }
 
     /// The bytes.

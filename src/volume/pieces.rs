@@ -81,32 +81,41 @@ impl EncryptedDevice {
             if part.is_aligned(PIECE) {
                 self.keys.encrypt(part.start(), bytes)?;
                 let _shared = self.stripes.wait_to_share(StripeSet::of(part));
-                self.inner.write_at(self.below(part.start()), bytes, how)?;
+                self.inner.write_at(self.below(part.start()), bytes, Durability::Cached)?;
             } else {
-                self.change_part(part, Change::Bytes(bytes), how)?;
+                self.change_part(part, Change::Bytes(bytes))?;
             }
         }
-        Ok(())
+        self.settle(how)
+    }
+
+    /// Keeps what `how` promises of what was just done in parts: with one sync, however many they were, and with no
+    /// stripe held while the disk works.
+    pub(super) fn settle(&self, how: Durability) -> Result<(), BlockError> {
+        match how {
+            Durability::Cached => Ok(()),
+            Durability::Durable => self.inner.flush(),
+        }
     }
 
     /// Makes zeros of part of one piece.
-    pub(super) fn zero_part(&self, part: Extent, how: Durability) -> Result<(), BlockError> {
-        if part.is_empty() { Ok(()) } else { self.change_part(part, Change::Zeros, how) }
+    pub(super) fn zero_part(&self, part: Extent) -> Result<(), BlockError> {
+        if part.is_empty() { Ok(()) } else { self.change_part(part, Change::Zeros) }
     }
 
-    fn change_part(&self, part: Extent, change: Change<'_>, how: Durability) -> Result<(), BlockError> {
+    fn change_part(&self, part: Extent, change: Change<'_>) -> Result<(), BlockError> {
         let _exclusive = self.stripes.exclude(part.start());
         let (was_hole, mut piece) = self.read_piece(part)?;
         let changed = &mut piece.0[within_piece(part)];
         match change {
             Change::Bytes(bytes) => changed.copy_from_slice(bytes),
-            // Zeros within a hole need no space; only a promise to the disk has to be kept.
-            Change::Zeros if was_hole && how == Durability::Cached => return Ok(()),
+            // Zeros within a hole need no space.
+            Change::Zeros if was_hole => return Ok(()),
             Change::Zeros => changed.fill(0),
         }
         let start = piece_start(part);
         self.keys.encrypt(start, &mut piece.0)?;
-        self.inner.write_at(self.below(start), &mut piece.0, how)
+        self.inner.write_at(self.below(start), &mut piece.0, Durability::Cached)
     }
 
     /// The plaintext of the piece that `part` lies in, and whether it is zero ciphertext in a thin volume.

@@ -64,12 +64,14 @@ impl EncryptedDevice {
     ) -> Result<(), BlockError> {
         let cut = Cut::of(extent);
         if self.thick {
-            self.write_zeros(cut.whole, effort, durability)?;
+            self.write_zeros(cut.whole, effort)?;
         } else {
-            self.in_steps(cut.whole, |extent| Op::Zero { extent, zeroing, effort, durability })?;
+            let cached = Durability::Cached;
+            self.in_steps(cut.whole, |extent| Op::Zero { extent, zeroing, effort, durability: cached })?;
         }
-        self.zero_part(cut.head, durability)?;
-        self.zero_part(cut.tail, durability)
+        self.zero_part(cut.head)?;
+        self.zero_part(cut.tail)?;
+        self.settle(durability)
     }
 
     /// Punches the whole pieces of `extent`; what it covers in part stays.
@@ -77,7 +79,8 @@ impl EncryptedDevice {
         if self.thick {
             return Ok(());
         }
-        self.in_steps(Cut::of(extent).whole, |extent| Op::Discard { extent, durability })
+        self.in_steps(Cut::of(extent).whole, |extent| Op::Discard { extent, durability: Durability::Cached })?;
+        self.settle(durability)
     }
 
     fn in_steps(&self, whole: Extent, op: impl Fn(Extent) -> Op<'static>) -> Result<(), BlockError> {
@@ -91,7 +94,7 @@ impl EncryptedDevice {
         Ok(())
     }
 
-    fn write_zeros(&self, whole: Extent, effort: Effort, durability: Durability) -> Result<(), BlockError> {
+    fn write_zeros(&self, whole: Extent, effort: Effort) -> Result<(), BlockError> {
         if whole.is_empty() {
             return Ok(());
         }
@@ -101,7 +104,7 @@ impl EncryptedDevice {
         let mut writer = Writer::new(&*self.inner, &self.keys, self.below(ByteOffset::ZERO));
         for step in steps(whole, WRITE_STEP) {
             let _shared = self.stripes.wait_to_share(StripeSet::of(step));
-            writer.write(step, durability)?;
+            writer.write(step, Durability::Cached)?;
         }
         Ok(())
     }

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use envol::block::fault::{Action, Fault, Rule, Target};
 use envol::block::memory::MemoryDevice;
-use envol::block::{BlockDeviceExt, Durability};
-use envol::units::ByteOffset;
-use envol::volume::{EncryptedDevice, Rollback};
+use envol::block::{BlockDeviceExt, BlockError, Durability, Effort, Op, Zeroing};
+use envol::units::{ByteCount, ByteOffset, Extent};
+use envol::volume::{CreateSpec, EncryptedDevice, Rollback};
 
 use crate::support::{FakeKms, ID, OTHER_ID, make, open_device, spec};
 
@@ -81,5 +82,30 @@ fn every_tear_of_a_sector_reads_as_old_and_new_pieces() {
                 assert_eq!(bytes[512 * piece..512 * (piece + 1)], [expected; 512]);
             }
         }
+    }
+}
+
+/// The volume on a disk of which only the first sync succeeds.
+fn with_one_sync(spec: &CreateSpec) -> EncryptedDevice {
+    let disk = Fault::new(MemoryDevice::holding(&make(spec), false));
+    let (verified, keys) = open_device(&disk, &FakeKms::HONEST, None, Rollback::Refuse).expect("opens");
+    let action = Action::Fail(BlockError::System(nix::errno::Errno::EIO));
+    disk.add(Rule { target: Target::Sync, spare: 1, count: u64::MAX, action });
+    EncryptedDevice::new(Arc::new(disk), &verified, keys)
+}
+
+#[test]
+fn a_durable_request_costs_one_sync_however_many_parts_it_has() {
+    let (durability, extent) = (Durability::Durable, Extent::new(ByteOffset::new(3), ByteCount::new(600_001)));
+    let extent = extent.expect("small");
+    let (zeroing, effort) = (Zeroing::MayPunch, Effort::Any);
+    for thick in [false, true] {
+        let spec = CreateSpec { thick, size: ByteCount::new(1 << 20), ..spec(ID) };
+        let crooked = with_one_sync(&spec);
+        assert_eq!(crooked.write_at(extent.start(), &mut vec![1; 600_001], durability), Ok(()));
+        assert!(crooked.flush().is_err(), "the write has used the one sync");
+        let zeroed = with_one_sync(&spec);
+        assert_eq!(zeroed.perform(Op::Zero { extent, zeroing, effort, durability }), Ok(()));
+        assert!(zeroed.flush().is_err(), "the zeros have used the one sync");
     }
 }

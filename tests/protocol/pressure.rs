@@ -65,6 +65,20 @@ fn a_client_that_stops_reading_is_disconnected_and_others_and_a_detach_do_not_no
 }
 
 #[test]
+fn requests_queued_behind_answers_that_nobody_takes_hold_no_detach_up() {
+    let deadlines = Deadlines { send: Duration::from_secs(600), ..Deadlines::default() };
+    let fixture = Fixture::with_deadlines(MemoryDevice::new(ByteCount::new(SIZE)), deadlines);
+    let mut raw = fixture.simple();
+    raw.send(&request(READ, 0, 1, 0, 600_000).repeat(100));
+    fixture.assert_serves();
+    fixture.vol.gate.close();
+    wait_for("the export to be empty", || fixture.vol.gate.inside() == 0);
+    let answers: Vec<u32> = (0..100).map(|_| raw.simple_reply(600_000).0).collect();
+    assert!(answers.iter().all(|error| [0, ESHUTDOWN].contains(error)), "{answers:?}");
+    assert!(answers.contains(&ESHUTDOWN));
+}
+
+#[test]
 fn a_slow_request_holds_up_neither_its_connection_nor_others() {
     let release = Arc::new(AtomicBool::new(false));
     let released = Arc::clone(&release);
