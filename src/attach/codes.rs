@@ -15,7 +15,7 @@ impl AttachError {
         match self {
             Self::Lost(_) => 1,
             Self::NoSuchKms(_) | Self::SizeMissing | Self::ImpossibleSize(_) | Self::NoLockedMemory { .. } => 2,
-            Self::NotFound(_) => 3,
+            Self::NotFound(_) | Self::NoSuchKey { .. } => 3,
             Self::NameTaken(_)
             | Self::IdTaken(_)
             | Self::TooManyVolumes
@@ -68,6 +68,7 @@ impl AttachError {
             Self::HoldsVolume(_) => "backing.holds_volume",
             Self::HoldsData { .. } => "backing.holds_data",
             Self::BadPath { .. } => "backing.bad_path",
+            Self::NoSuchKey { .. } => "kms.not_found",
             Self::Kms { source, .. } => kms_code(source),
             Self::KmsTimeout { .. } => "attach.kms.timeout",
             Self::NoLockedMemory { .. } => "memory.locked",

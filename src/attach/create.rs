@@ -17,7 +17,7 @@ use crate::block::file::{Access, FileDevice, Space};
 use crate::block::signature::{self, Finding};
 use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Durability, Effort, Op, Zeroing};
 use crate::crypto::random;
-use crate::kms::{KeyArn, KeyName, Principal};
+use crate::kms::{KeyArn, KeyName, KmsError, Principal};
 use crate::limits;
 use crate::names::VolumeId;
 use crate::units::{ByteCount, ByteOffset, Extent};
@@ -138,10 +138,11 @@ impl Registry {
             key: key.clone(),
         };
         let volume = volume::create(&*backing.device, &kms, caller, &spec, progress).map_err(|source| {
-            if kms.timed_out() && matches!(source, VolumeError::Kms(_)) {
-                AttachError::KmsTimeout { name: request.name.clone(), kms: section.clone(), key }
-            } else {
-                AttachError::of_volume(&request.name, key, source)
+            let name = request.name.clone();
+            match source {
+                VolumeError::Kms(_) if kms.timed_out() => AttachError::KmsTimeout { name, kms: section.clone(), key },
+                VolumeError::Kms(source) if knows_no_such_key(&source) => AttachError::NoSuchKey { name, key, source },
+                source => AttachError::of_volume(&name, key, source),
             }
         })?;
         let (fingerprint, generation, mac) = volume.identity();
@@ -307,4 +308,9 @@ fn empty(backing: &Backing, thick: bool, progress: Progress<'_>) -> Result<(), O
         at += length;
     }
     Ok(device.flush()?)
+}
+
+/// Whether the KMS said that there is no key of the name it was given.
+fn knows_no_such_key(error: &KmsError) -> bool {
+    matches!(error, KmsError::Refused { exception, .. } if exception == "NotFoundException")
 }

@@ -92,13 +92,23 @@ pub enum AttachError {
         source: io::Error,
     },
     /// KMS: it refused, throttled, could not be reached or answered nonsense.
-    #[error("the KMS did not open the data key of volume {name} with key {key}: {source}")]
+    #[error("the KMS gave no data key for volume {name} under key {key}: {source}")]
     Kms {
         /// The volume.
         name: VolumeName,
         /// The KMS key as it was asked for.
         key: KeyName,
         /// What it said.
+        source: KmsError,
+    },
+    /// Caller: the KMS knows no such key, so no volume can be made under it.
+    #[error("volume {name} cannot be made under key {key}: {source}")]
+    NoSuchKey {
+        /// The volume.
+        name: VolumeName,
+        /// The KMS key as it was asked for.
+        key: KeyName,
+        /// What the KMS said.
         source: KmsError,
     },
     /// KMS: no answer in time.
@@ -228,9 +238,10 @@ impl AttachError {
     /// The KMS's exception, where it was the KMS.
     pub fn kms_exception(&self) -> Option<&str> {
         match self {
-            Self::Kms {
-                source: KmsError::Refused { exception, .. } | KmsError::Throttled { exception, .. }, ..
-            } => Some(exception),
+            Self::Kms { source, .. } | Self::NoSuchKey { source, .. } => match source {
+                KmsError::Refused { exception, .. } | KmsError::Throttled { exception, .. } => Some(exception),
+                _ => None,
+            },
             _ => None,
         }
     }

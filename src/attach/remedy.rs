@@ -21,7 +21,7 @@ impl AttachError {
             Self::TooManyVolumes => "delete or forget volumes that are not needed".into(),
             Self::Busy { name, .. } => format!("wait and try again; `envol volume show {name}` shows how far it is"),
             Self::Attached(name) => format!("detach it first: `envol detach {name}`"),
-            Self::NotAttached(name) => format!("attach it first: `envol attach {name}`"),
+            Self::NotAttached(_) => "nothing is left to do; `envol status` shows what is attached".into(),
             Self::Detaching(name) | Self::StillDetaching(name) => {
                 format!("wait until its backing answers; `envol volume show {name}` shows its state")
             }
@@ -44,6 +44,7 @@ impl AttachError {
             Self::HoldsData { .. } => "choose another backing, or overwrite what is there with `--force`".into(),
             Self::BadPath { .. } => "give the absolute path of a file or device".into(),
             Self::Kms { name, key, source } => of_kms(name, key, source),
+            Self::NoSuchKey { .. } => "`envol key list` shows the keys, `envol key create` makes one".into(),
             Self::KmsTimeout { name, kms, .. } => {
                 format!("check that KMS {kms} can be reached, then `envol attach {name}`")
             }
@@ -124,7 +125,7 @@ fn of_open(error: &OpenError) -> &'static str {
         OpenError::ReadOnly(_) => "make it writable, or attach with `--read-only`",
         OpenError::NotPermitted(_) => "give the daemon's user permission to read and write it",
         OpenError::HiddenBacking(_) => "give the file itself instead of the loop device",
-        OpenError::NoSpace { .. } => "make room on the file system",
+        OpenError::NoSpace { .. } => "make room on the file system, or ask for less than its largest file",
         OpenError::System { .. } => "check the disk and its file system",
     }
 }

@@ -51,13 +51,7 @@ pub(super) async fn show(
 type Change = fn(&Embedded, &Principal, &KeyName) -> Result<KeyMetadata, KmsError>;
 
 async fn change(operated: Arc<Operated>, caller: Principal, key: KeyName, change: Change) -> Answer<api::Key> {
-    one(operated, move |keys| change(keys, &caller, &behind_alias(keys, &caller, key)?)).await
-}
-
-/// The key itself where `key` is an alias: operations that change a key take no alias, as in AWS.
-fn behind_alias(keys: &Embedded, caller: &Principal, key: KeyName) -> Result<KeyName, KmsError> {
-    let is_alias = key.as_str().starts_with("alias/") || key.as_str().contains(":alias/");
-    if is_alias { Ok(keys.describe_key(caller, &key)?.arn.into()) } else { Ok(key) }
+    one(operated, move |keys| change(keys, &caller, &key)).await
 }
 
 /// Handlers of operations that need no more than the key's name.
@@ -87,7 +81,7 @@ pub(super) async fn schedule_deletion(
     Sent(asked): Sent<api::ScheduleDeletion>,
 ) -> Answer<api::Key> {
     let days = asked.days.unwrap_or(DELETION_DAYS);
-    one(operated, move |keys| keys.schedule_key_deletion(&caller, &behind_alias(keys, &caller, key)?, days)).await
+    one(operated, move |keys| keys.schedule_key_deletion(&caller, &key, days)).await
 }
 
 /// The key that `operation` answers, with the volumes that hang on it.

@@ -209,6 +209,7 @@ fn remedy(exception: &str) -> Option<&'static str> {
         }
         "NotFoundException" => "see which keys there are (`envol key list`, `envol key alias list`)",
         "AlreadyExistsException" => "choose another name, or point the alias elsewhere (`envol key alias update`)",
+        "NotAuthorizedException" => "names that begin with alias/aws/ are kept for managed keys: choose another name",
         "AccessDeniedException" => "a key managed for volumes cannot be changed: create your own (`envol key create`)",
         _ => return None,
     })

@@ -176,8 +176,8 @@ fn every_kind_of_failure_has_its_exit_code() {
     daemon.told("key create --alias k");
     let made = daemon.told("volume create db --size 16M --key alias/k");
     assert_eq!(daemon.code("volume create odd --size 1000"), 2, "not a multiple of the sector");
-    for absent in ["volume show none", "attach none", "detach none", "key show alias/none", "volume delete none --yes"]
-    {
+    let absents = ["volume show none", "attach none", "detach none", "key show alias/none", "volume delete none --yes"];
+    for absent in absents.into_iter().chain(["volume create new --size 1M --key alias/none"]) {
         assert_eq!(daemon.code(absent), 3, "{absent}");
     }
     assert_eq!(daemon.code("volume create db --size 16M"), 4, "the name is taken");

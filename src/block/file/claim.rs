@@ -54,7 +54,7 @@ pub enum OpenError {
     #[error("{0} is a loop device whose file cannot be found")]
     HiddenBacking(PathBuf),
     /// There is no room for it.
-    #[error("no space left for {path} ({source})")]
+    #[error("the file system has no room for {path} ({source})")]
     NoSpace {
         /// What was to be made.
         path: PathBuf,
