@@ -12,4 +12,3 @@ mod help;
 mod program;
 mod scripted;
 mod terminal;
-mod unprivileged;

@@ -58,14 +58,8 @@ pub(crate) struct Shape {
 impl Shape {
     /// A new volume of this shape, with scopes of 1 MiB.
     pub(crate) fn make(self) -> Arc<MemoryDevice> {
-        let device = MemoryDevice::new(volume::backing_size(ByteCount::new(self.size)).expect("small"));
-        self.make_on(&device);
-        Arc::new(device)
-    }
-
-    /// The same on `device`.
-    pub(crate) fn make_on(self, device: &dyn BlockDevice) {
         let size = ByteCount::new(self.size);
+        let device = MemoryDevice::new(volume::backing_size(size).expect("small"));
         let spec = CreateSpec {
             id: "vol-0123456789abcdef0".parse().expect("an id"),
             name: "model".parse().expect("a name"),
@@ -76,7 +70,8 @@ impl Shape {
             kms: "one".to_owned(),
             key: KeyName::new("arn:one"),
         };
-        volume::create(device, &OneKey, &Principal::new("me"), &spec, &mut |_, _| true).expect("made");
+        volume::create(&device, &OneKey, &Principal::new("me"), &spec, &mut |_, _| true).expect("made");
+        Arc::new(device)
     }
 }
 
