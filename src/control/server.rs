@@ -176,10 +176,14 @@ async fn turn_away(mut stream: UnixStream, refusal: Refused) -> io::Result<()> {
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
+    let mut scrap = [0; 1024];
+    // A client that is answered before it has asked takes the answer for noise. One that says nothing is told all the same.
+    if let Ok(asked) = timeout(LINGER, stream.read(&mut scrap)).await {
+        asked?;
+    }
     stream.write_all(&[head.as_bytes(), &body].concat()).await?;
     stream.shutdown().await?;
     let drain = async {
-        let mut scrap = [0; 1024];
         while stream.read(&mut scrap).await? != 0 {}
         Ok(())
     };

@@ -14,7 +14,7 @@ use envol::nbd::client::Client as NbdClient;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::json;
 
-use crate::support::{Daemon, PATIENCE, daemon_in, ends, envol, until};
+use crate::support::{Daemon, PATIENCE, daemon_in, ends, envol, has, until};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -26,6 +26,26 @@ fn refused(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     command.args(arguments);
     let output = ends(command);
     (output.status.code(), stderr(&output))
+}
+
+/// The unit as shipped, but for where the program lies, has nothing in it that systemd does not know.
+#[test]
+fn the_unit_is_one_that_systemd_understands() {
+    if !has("systemd-analyze", Path::new("/usr/bin/systemd-analyze").exists()) {
+        return;
+    }
+    let unit = include_str!("../../systemd/envol.service");
+    let dir = tempfile::tempdir().expect("a directory");
+    let copy = dir.path().join("envol.service");
+    let verify = |text: &str| {
+        std::fs::write(&copy, text).expect("written");
+        let output = Command::new("systemd-analyze").arg("verify").arg(&copy).output().expect("starts");
+        (output.status.success(), stderr(&output))
+    };
+    let here = unit.replace("/usr/bin/envol", env!("CARGO_BIN_EXE_envol"));
+    assert_ne!(here, unit, "the unit names the program");
+    assert_eq!(verify(&here), (true, String::new()));
+    assert_ne!(verify(&here.replace("Type=notify", "Type=notfy")), (true, String::new()), "what is wrong is found");
 }
 
 #[test]
