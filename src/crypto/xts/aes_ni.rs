@@ -28,14 +28,12 @@ macro_rules! direction {
         pub(super) fn $name(keys: &RoundKeys, starts: &[Tweak], runs: Runs<'_>) {
             for (start, run) in starts.iter().zip(runs) {
                 let mut tweaks = first_tweaks(start);
-                let (strides, _) = run.as_flattened_mut().as_chunks_mut::<STRIDE>();
-                for stride in strides {
+                for mut stride in run.strides::<STRIDE>() {
                     let [first_key, middle_keys @ .., last_key] = black_box(keys.as_slice()) else { unreachable!() };
-                    let (blocks, _) = stride.as_chunks_mut::<BLOCK>();
                     let mut state = [_mm_setzero_si128(); WIDE];
                     let mut last = [_mm_setzero_si128(); WIDE];
                     for i in 0..WIDE {
-                        state[i] = _mm_xor_si128(load(&blocks[i]), _mm_xor_si128(tweaks[i], *first_key));
+                        state[i] = _mm_xor_si128(stride.read(i), _mm_xor_si128(tweaks[i], *first_key));
                         last[i] = _mm_xor_si128(tweaks[i], *last_key);
                         tweaks[i] = times_x_to_the_8(tweaks[i]);
                     }
@@ -45,7 +43,7 @@ macro_rules! direction {
                         }
                     }
                     for i in 0..WIDE {
-                        store(&mut blocks[i], $last_round(state[i], last[i]));
+                        stride.write(i, $last_round(state[i], last[i]));
                     }
                 }
             }
@@ -62,14 +60,19 @@ direction!(
     decrypt, _mm_aesdec_si128, _mm_aesdeclast_si128
 );
 
-/// Encrypts single blocks in place: sector numbers become starting tweaks.
+/// Encrypts the numbers of consecutive sectors, from `first` on: they become starting tweaks.
 #[target_feature(enable = "avx,aes")]
-pub(super) fn encrypt_blocks(keys: &RoundKeys, blocks: &mut [Tweak]) {
-    for group in blocks.chunks_mut(WIDE) {
-        let [first_key, middle_keys @ .., last_key] = black_box(keys.as_slice()) else { unreachable!() };
+pub(super) fn encrypt_numbers(keys: &RoundKeys, first: u64, tweaks: &mut [Tweak]) {
+    let mut number = first.cast_signed();
+    for group in tweaks.chunks_mut(WIDE) {
         let mut state = [_mm_setzero_si128(); WIDE];
-        for (state, block) in state.iter_mut().zip(&*group) {
-            *state = _mm_xor_si128(load(block), *first_key);
+        for block in &mut state {
+            *block = _mm_set_epi64x(0, number);
+            number = number.wrapping_add(1);
+        }
+        let [first_key, middle_keys @ .., last_key] = black_box(keys.as_slice()) else { unreachable!() };
+        for block in &mut state {
+            *block = _mm_xor_si128(*block, *first_key);
         }
         for key in middle_keys {
             for block in &mut state {
@@ -80,6 +83,17 @@ pub(super) fn encrypt_blocks(keys: &RoundKeys, blocks: &mut [Tweak]) {
             store(block, _mm_aesenclast_si128(*state, *last_key));
         }
     }
+}
+
+/// Encrypts one tweak value in place.
+#[target_feature(enable = "avx,aes")]
+pub(super) fn encrypt_tweak(keys: &RoundKeys, tweak: &mut Tweak) {
+    let [first_key, middle_keys @ .., last_key] = black_box(keys.as_slice()) else { unreachable!() };
+    let mut state = _mm_xor_si128(load(tweak), *first_key);
+    for key in middle_keys {
+        state = _mm_aesenc_si128(state, *key);
+    }
+    store(tweak, _mm_aesenclast_si128(state, *last_key));
 }
 
 /// The tweaks of the first 8 blocks of a run.

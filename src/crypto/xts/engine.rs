@@ -5,6 +5,9 @@ use std::fmt;
 /// A way to compute XTS. All give the same bytes; they differ in speed only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Engine {
+    /// Four blocks an instruction: AVX-512 (F, BW, VBMI, VBMI2) with VAES, VPCLMULQDQ and GFNI.
+    #[cfg(target_arch = "x86_64")]
+    Vaes512,
     /// Two blocks an instruction: AVX2 with VAES and VPCLMULQDQ.
     #[cfg(target_arch = "x86_64")]
     Vaes256,
@@ -27,13 +30,15 @@ impl Engine {
     }
 
     #[cfg(target_arch = "x86_64")]
-    const ALL: &[Self] = &[Self::Vaes256, Self::AesNi, Self::Portable];
+    const ALL: &[Self] = &[Self::Vaes512, Self::Vaes256, Self::AesNi, Self::Portable];
     #[cfg(not(target_arch = "x86_64"))]
     const ALL: &[Self] = &[Self::Portable];
 
     /// Whether this processor can run it.
     pub(super) fn is_available(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes512 => super::vaes512::is_available(),
             #[cfg(target_arch = "x86_64")]
             Self::Vaes256 => super::vaes256::is_available(),
             #[cfg(target_arch = "x86_64")]
@@ -46,6 +51,8 @@ impl Engine {
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes512 => "vaes-512",
             #[cfg(target_arch = "x86_64")]
             Self::Vaes256 => "vaes-256",
             #[cfg(target_arch = "x86_64")]

@@ -7,14 +7,16 @@ use super::KeyRefused;
 use super::engine::Engine;
 use super::portable;
 use super::runs::Runs;
-use super::tweak::Tweak;
+use super::tweak::{self, Tweak};
 #[cfg(target_arch = "x86_64")]
-use super::{aes_ni, schedule, vaes256};
+use super::{aes_ni, schedule, vaes256, vaes512};
 use crate::crypto::stack;
 use crate::sys::locked_box::Locked;
 
 /// Round keys in locked memory, wiped on drop.
 pub(super) enum Expanded {
+    #[cfg(target_arch = "x86_64")]
+    Vaes512(Locked<schedule::Keys>),
     #[cfg(target_arch = "x86_64")]
     Vaes256(Locked<schedule::Keys>),
     #[cfg(target_arch = "x86_64")]
@@ -28,11 +30,13 @@ impl Expanded {
         if !engine.is_available() {
             return Err(KeyRefused::NoSuchEngine(engine));
         }
-        // SAFETY: both x86 engines are available only where the AES instructions are.
+        // SAFETY: the x86 engines are available only where the AES instructions are.
         #[cfg(target_arch = "x86_64")]
         let x86 = || Locked::filled_by(|slot| slot.write(unsafe { schedule::Keys::expand(data, tweak) }));
         let portable = || Locked::filled_by(|slot| slot.write(portable::Keys::expand(data, tweak)));
         let expanded = stack::wiped_after(|| match engine {
+            #[cfg(target_arch = "x86_64")]
+            Engine::Vaes512 => x86().map(Self::Vaes512),
             #[cfg(target_arch = "x86_64")]
             Engine::Vaes256 => x86().map(Self::Vaes256),
             #[cfg(target_arch = "x86_64")]
@@ -42,20 +46,43 @@ impl Expanded {
         Ok(expanded?)
     }
 
-    /// Encrypts tweak values in place with the tweak half.
-    pub(super) fn encrypt_tweaks(&self, tweaks: &mut [Tweak]) {
+    /// Encrypts the numbers of consecutive sectors, from `first` on, with the tweak half: they become starting tweaks.
+    pub(super) fn encrypt_numbers(&self, first: u64, tweaks: &mut [[Tweak; 4]]) {
         match self {
-            // SAFETY: an engine's keys exist only where its instructions do, and VAES is offered only beside AES-NI.
+            // SAFETY: these keys exist only where the engine's instructions do.
             #[cfg(target_arch = "x86_64")]
-            Self::Vaes256(keys) | Self::AesNi(keys) => unsafe { aes_ni::encrypt_blocks(&keys.tweak, tweaks) },
-            Self::Portable(keys) => keys.encrypt_tweaks(tweaks),
+            Self::Vaes512(keys) => unsafe { vaes512::encrypt_numbers(&keys.tweak, first, tweaks) },
+            // SAFETY: as above, and VAES is offered only beside AES-NI.
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes256(keys) | Self::AesNi(keys) => unsafe {
+                aes_ni::encrypt_numbers(&keys.tweak, first, tweaks.as_flattened_mut());
+            },
+            Self::Portable(keys) => {
+                tweak::number(first, tweaks.as_flattened_mut());
+                keys.encrypt_tweaks(tweaks.as_flattened_mut());
+            }
         }
     }
 
-    /// Encrypts each run in place from its starting tweak.
+    /// Encrypts one tweak value in place with the tweak half.
+    pub(super) fn encrypt_tweak(&self, tweak: &mut Tweak) {
+        match self {
+            // SAFETY: these keys exist only where the engine's instructions do, and VAES is offered only beside AES-NI.
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes512(keys) | Self::Vaes256(keys) | Self::AesNi(keys) => unsafe {
+                aes_ni::encrypt_tweak(&keys.tweak, tweak);
+            },
+            Self::Portable(keys) => keys.encrypt_tweaks(std::slice::from_mut(tweak)),
+        }
+    }
+
+    /// Encrypts each run from its starting tweak.
     pub(super) fn encrypt(&self, starts: &[Tweak], runs: Runs<'_>) {
         match self {
             // SAFETY: these keys exist only where the engine's instructions do.
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes512(keys) => unsafe { vaes512::encrypt(&keys.encrypt, starts, runs) },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Vaes256(keys) => unsafe { vaes256::encrypt(&keys.encrypt, starts, runs) },
             // SAFETY: as above.
@@ -65,10 +92,13 @@ impl Expanded {
         }
     }
 
-    /// Decrypts each run in place from its starting tweak.
+    /// Decrypts each run from its starting tweak.
     pub(super) fn decrypt(&self, starts: &[Tweak], runs: Runs<'_>) {
         match self {
             // SAFETY: these keys exist only where the engine's instructions do.
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes512(keys) => unsafe { vaes512::decrypt(&keys.decrypt, starts, runs) },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Vaes256(keys) => unsafe { vaes256::decrypt(&keys.decrypt, starts, runs) },
             // SAFETY: as above.

@@ -16,6 +16,8 @@ mod schedule;
 mod tweak;
 #[cfg(target_arch = "x86_64")]
 mod vaes256;
+#[cfg(target_arch = "x86_64")]
+mod vaes512;
 
 pub use engine::Engine;
 
@@ -23,14 +25,14 @@ use super::digest;
 use crate::secret::Secret;
 use crate::units::{PIECE, PieceNumber, SectorSize};
 use expanded::Expanded;
-use runs::{Piece, Runs};
+use runs::{Piece, Pieces, Runs};
 use tweak::Tweak;
 
 const PIECE_BYTES: usize = size_of::<Piece>();
 const _: () = assert!(PIECE_BYTES as u64 == PIECE, "the engines' piece is the volume's");
 
 /// How many sectors' tweaks are encrypted together: enough to keep the AES units busy, little enough for the stack.
-const TWEAKS_AT_ONCE: usize = 32;
+const TWEAKS_AT_ONCE: usize = 64;
 
 /// The expanded keys of one key scope, in locked memory, wiped on drop.
 pub struct XtsKey {
@@ -80,7 +82,7 @@ impl XtsKey {
     /// # Panics
     /// Where `data` is not a multiple of 512 bytes.
     pub fn encrypt(&self, sectors: SectorSize, first: PieceNumber, data: &mut [u8]) {
-        self.each_batch(sectors, first, data, |starts, runs| self.keys.encrypt(starts, runs));
+        self.each_batch(sectors, first, in_place(data), |starts, runs| self.keys.encrypt(starts, runs));
     }
 
     /// Decrypts in place; as [`XtsKey::encrypt`].
@@ -88,7 +90,23 @@ impl XtsKey {
     /// # Panics
     /// Where `data` is not a multiple of 512 bytes.
     pub fn decrypt(&self, sectors: SectorSize, first: PieceNumber, data: &mut [u8]) {
-        self.each_batch(sectors, first, data, |starts, runs| self.keys.decrypt(starts, runs));
+        self.each_batch(sectors, first, in_place(data), |starts, runs| self.keys.decrypt(starts, runs));
+    }
+
+    /// Encrypts what is in `from` into `into`, which is as long; else as [`XtsKey::encrypt`].
+    ///
+    /// # Panics
+    /// Where the lengths differ or are not a multiple of 512 bytes.
+    pub fn encrypt_into(&self, sectors: SectorSize, first: PieceNumber, from: &[u8], into: &mut [u8]) {
+        self.each_batch(sectors, first, between(from, into), |starts, runs| self.keys.encrypt(starts, runs));
+    }
+
+    /// Decrypts what is in `from` into `into`, which is as long; else as [`XtsKey::encrypt`].
+    ///
+    /// # Panics
+    /// Where the lengths differ or are not a multiple of 512 bytes.
+    pub fn decrypt_into(&self, sectors: SectorSize, first: PieceNumber, from: &[u8], into: &mut [u8]) {
+        self.each_batch(sectors, first, between(from, into), |starts, runs| self.keys.decrypt(starts, runs));
     }
 
     /// Encrypts one data unit of IEEE 1619 in place, of any number of whole blocks under any tweak value. Volumes have no
@@ -109,44 +127,53 @@ impl XtsKey {
     }
 
     /// Cuts a request into batches of sectors and hands each to `cipher` with the sectors' starting tweaks.
+    #[inline]
     fn each_batch(
         &self,
         sectors: SectorSize,
         first: PieceNumber,
-        data: &mut [u8],
+        mut pieces: Pieces<'_>,
         cipher: impl Fn(&[Tweak], Runs<'_>),
     ) {
-        let (mut pieces, rest) = data.as_chunks_mut::<PIECE_BYTES>();
-        assert!(rest.is_empty(), "sector data comes in whole pieces");
         let (mut sector, mut within, per_sector) = place(sectors, first);
-        let mut tweaks = [[0; 16]; TWEAKS_AT_ONCE];
-        while !pieces.is_empty() {
-            let count = (within + pieces.len()).div_ceil(per_sector).min(TWEAKS_AT_ONCE);
-            let (batch, later) = pieces.split_at_mut(pieces.len().min(count * per_sector - within));
-            let starts = &mut tweaks[..count];
-            for start in &mut *starts {
-                *start = u128::from(sector).to_le_bytes();
-                sector = sector.wrapping_add(1);
-            }
-            self.keys.encrypt_tweaks(starts);
+        let mut tweaks = [[[0; 16]; 4]; TWEAKS_AT_ONCE / 4];
+        while pieces.count() != 0 {
+            let count = (within + pieces.count()).div_ceil(per_sector).min(TWEAKS_AT_ONCE);
+            self.keys.encrypt_numbers(sector, &mut tweaks[..count.div_ceil(4)]);
+            let starts = &mut tweaks.as_flattened_mut()[..count];
             starts[0] = tweak::pieces_later(starts[0], within);
+            let batch = pieces.take_first(count * per_sector - within);
             cipher(starts, Runs::new(per_sector - within, per_sector, batch));
-            (pieces, within) = (later, 0);
+            (sector, within) = (sector.wrapping_add(count as u64), 0);
         }
     }
 
     /// Pieces go as they are; what is left of the unit goes through a piece of its own.
     fn one_unit(&self, mut tweak: Tweak, data: &mut [u8], cipher: impl Fn(&[Tweak], Runs<'_>)) {
         assert!(data.len().is_multiple_of(16), "a data unit comes in whole blocks");
-        self.keys.encrypt_tweaks(std::slice::from_mut(&mut tweak));
+        self.keys.encrypt_tweak(&mut tweak);
         let (pieces, rest) = data.as_chunks_mut::<PIECE_BYTES>();
         let mut padded = [[0; PIECE_BYTES]];
         padded[0][..rest.len()].copy_from_slice(rest);
-        cipher(&[tweak::pieces_later(tweak, pieces.len())], Runs::one(&mut padded));
-        cipher(&[tweak], Runs::one(pieces));
+        cipher(&[tweak::pieces_later(tweak, pieces.len())], Runs::one(Pieces::in_place(&mut padded)));
+        cipher(&[tweak], Runs::one(Pieces::in_place(pieces)));
         rest.copy_from_slice(&padded[0][..rest.len()]);
     }
 }
+
+fn in_place(data: &mut [u8]) -> Pieces<'_> {
+    let (pieces, rest) = data.as_chunks_mut();
+    assert!(rest.is_empty(), "{WHOLE}");
+    Pieces::in_place(pieces)
+}
+
+fn between<'a>(from: &'a [u8], into: &'a mut [u8]) -> Pieces<'a> {
+    let ((from, rest), (into, other_rest)) = (from.as_chunks(), into.as_chunks_mut());
+    assert!(rest.is_empty() && other_rest.is_empty(), "{WHOLE}");
+    Pieces::between(from, into)
+}
+
+const WHOLE: &str = "sector data comes in whole pieces";
 
 /// The sector of a piece, the piece's place within it, and how many pieces a sector holds.
 fn place(sectors: SectorSize, piece: PieceNumber) -> (u64, usize, usize) {

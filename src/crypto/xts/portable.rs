@@ -5,7 +5,7 @@
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes256, Aes256Enc, Block};
 
-use super::runs::{Piece, Runs};
+use super::runs::{Piece, Runs, Stride};
 use super::tweak::{Tweak, times_x};
 use crate::crypto::stack;
 
@@ -38,7 +38,7 @@ impl Keys {
 fn each_piece(starts: &[Tweak], runs: Runs<'_>, cipher: impl Fn(&mut [Block])) {
     for (start, run) in starts.iter().zip(runs) {
         let mut tweak = u128::from_le_bytes(*start);
-        for piece in run {
+        for piece in run.strides::<{ size_of::<Piece>() }>().map(Stride::in_place) {
             let mut tweaks = [0; BLOCKS];
             for slot in &mut tweaks {
                 *slot = tweak;

@@ -8,6 +8,15 @@ pub(super) type Tweak = [u8; 16];
 /// What x^128 is, reduced.
 pub(super) const REDUCED: u8 = 0x87;
 
+/// Fills `tweaks` with the numbers of consecutive sectors, from `first` on, yet to be encrypted.
+pub(super) fn number(first: u64, tweaks: &mut [Tweak]) {
+    let mut number = first;
+    for tweak in tweaks {
+        *tweak = u128::from(number).to_le_bytes();
+        number = number.wrapping_add(1);
+    }
+}
+
 /// Times x: from one block to the next.
 pub(super) fn times_x(tweak: u128) -> u128 {
     (tweak << 1) ^ ((tweak >> 127).wrapping_neg() & u128::from(REDUCED))

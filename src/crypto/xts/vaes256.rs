@@ -37,16 +37,14 @@ macro_rules! direction {
         pub(super) fn $name(keys: &RoundKeys, starts: &[Tweak], runs: Runs<'_>) {
             for (start, run) in starts.iter().zip(runs) {
                 let mut tweaks = first_tweaks(start);
-                let (strides, _) = run.as_flattened_mut().as_chunks_mut::<STRIDE>();
-                for stride in strides {
+                for mut stride in run.strides::<STRIDE>() {
                     let [first_key, middle_keys @ .., last_key] = black_box(keys.as_slice()) else { unreachable!() };
                     let first_key = _mm256_broadcastsi128_si256(*first_key);
                     let last_key = _mm256_broadcastsi128_si256(*last_key);
-                    let (vectors, _) = stride.as_chunks_mut::<VECTOR>();
                     let mut state = [_mm256_setzero_si256(); WIDE];
                     let mut last = [_mm256_setzero_si256(); WIDE];
                     for i in 0..WIDE {
-                        state[i] = _mm256_xor_si256(load(&vectors[i]), _mm256_xor_si256(tweaks[i], first_key));
+                        state[i] = _mm256_xor_si256(stride.read(i), _mm256_xor_si256(tweaks[i], first_key));
                         last[i] = _mm256_xor_si256(tweaks[i], last_key);
                         tweaks[i] = times_x_to_the_16(tweaks[i]);
                     }
@@ -57,7 +55,7 @@ macro_rules! direction {
                         }
                     }
                     for i in 0..WIDE {
-                        store(&mut vectors[i], $last_round(state[i], last[i]));
+                        stride.write(i, $last_round(state[i], last[i]));
                     }
                 }
             }
@@ -100,16 +98,4 @@ fn times_x_to_the_16(tweaks: __m256i) -> __m256i {
     let over = _mm256_bsrli_epi128::<14>(tweaks);
     let folded = _mm256_clmulepi64_epi128::<0x00>(over, _mm256_set1_epi64x(i64::from(REDUCED)));
     _mm256_xor_si256(_mm256_bslli_epi128::<2>(tweaks), folded)
-}
-
-#[target_feature(enable = "avx2")]
-fn load(bytes: &[u8; VECTOR]) -> __m256i {
-    // SAFETY: the reference covers the 32 bytes that are read, at any alignment.
-    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx2")]
-fn store(bytes: &mut [u8; VECTOR], vector: __m256i) {
-    // SAFETY: the reference covers the 32 bytes that are written, at any alignment.
-    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), vector) }
 }
