@@ -7,7 +7,7 @@ use super::KeyRefused;
 use super::engine::Engine;
 use super::portable;
 use super::runs::Runs;
-use super::tweak::{self, Tweak};
+use super::tweak::{self, Tweak, Tweaks};
 #[cfg(target_arch = "x86_64")]
 use super::{aes_ni, schedule, vaes256, vaes512};
 use crate::crypto::stack;
@@ -46,20 +46,21 @@ impl Expanded {
         Ok(expanded?)
     }
 
-    /// Encrypts the numbers of consecutive sectors, from `first` on, with the tweak half: they become starting tweaks.
-    pub(super) fn encrypt_numbers(&self, first: u64, tweaks: &mut [[Tweak; 4]]) {
+    /// Encrypts the numbers of `count` consecutive sectors, from `first` on, with the tweak half: they become starting
+    /// tweaks. What lies behind them in `tweaks` has no meaning.
+    pub(super) fn encrypt_numbers(&self, first: u64, count: usize, tweaks: &mut Tweaks) {
         match self {
             // SAFETY: these keys exist only where the engine's instructions do.
             #[cfg(target_arch = "x86_64")]
-            Self::Vaes512(keys) => unsafe { vaes512::encrypt_numbers(&keys.tweak, first, tweaks) },
+            Self::Vaes512(keys) => unsafe { vaes512::encrypt_numbers(&keys.tweak, first, count, tweaks) },
             // SAFETY: as above, and VAES is offered only beside AES-NI.
             #[cfg(target_arch = "x86_64")]
             Self::Vaes256(keys) | Self::AesNi(keys) => unsafe {
-                aes_ni::encrypt_numbers(&keys.tweak, first, tweaks.as_flattened_mut());
+                aes_ni::encrypt_numbers(&keys.tweak, first, &mut tweaks[..count]);
             },
             Self::Portable(keys) => {
-                tweak::number(first, tweaks.as_flattened_mut());
-                keys.encrypt_tweaks(tweaks.as_flattened_mut());
+                tweak::number(first, &mut tweaks[..count]);
+                keys.encrypt_tweaks(&mut tweaks[..count]);
             }
         }
     }

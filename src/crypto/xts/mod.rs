@@ -31,9 +31,6 @@ use tweak::Tweak;
 const PIECE_BYTES: usize = size_of::<Piece>();
 const _: () = assert!(PIECE_BYTES as u64 == PIECE, "the engines' piece is the volume's");
 
-/// How many sectors' tweaks are encrypted together: enough to keep the AES units busy, little enough for the stack.
-const TWEAKS_AT_ONCE: usize = 64;
-
 /// The expanded keys of one key scope, in locked memory, wiped on drop.
 pub struct XtsKey {
     keys: Expanded,
@@ -136,11 +133,11 @@ impl XtsKey {
         cipher: impl Fn(&[Tweak], Runs<'_>),
     ) {
         let (mut sector, mut within, per_sector) = place(sectors, first);
-        let mut tweaks = [[[0; 16]; 4]; TWEAKS_AT_ONCE / 4];
+        let mut tweaks = [[0; 16]; tweak::AT_ONCE];
         while pieces.count() != 0 {
-            let count = (within + pieces.count()).div_ceil(per_sector).min(TWEAKS_AT_ONCE);
-            self.keys.encrypt_numbers(sector, &mut tweaks[..count.div_ceil(4)]);
-            let starts = &mut tweaks.as_flattened_mut()[..count];
+            let count = (within + pieces.count()).div_ceil(per_sector).min(tweak::AT_ONCE);
+            self.keys.encrypt_numbers(sector, count, &mut tweaks);
+            let starts = &mut tweaks[..count];
             starts[0] = tweak::pieces_later(starts[0], within);
             let batch = pieces.take_first(count * per_sector - within);
             cipher(starts, Runs::new(per_sector - within, per_sector, batch));

@@ -14,7 +14,7 @@ use std::hint::black_box;
 
 use super::runs::{Piece, Runs, Stride};
 use super::schedule::RoundKeys;
-use super::tweak::{REDUCED, Tweak};
+use super::tweak::{REDUCED, Tweak, Tweaks};
 
 /// Vectors in flight.
 const WIDE: usize = 8;
@@ -38,17 +38,29 @@ macro_rules! direction {
         $(#[$doc])*
         #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,aes,vaes,vpclmulqdq,gfni")]
         pub(super) fn $name(keys: &RoundKeys, starts: &[Tweak], runs: Runs<'_>) {
-            for (start, run) in starts.iter().zip(runs) {
-                let mut bases = first_bases(start);
+            let Some((first, mut later)) = starts.split_first() else { return };
+            let mut next = Multiples::of_run(first);
+            for run in runs {
+                let mut left = run.count();
                 for mut piece in run.strides::<STRIDE>() {
-                    let tweaks = next_tweaks(&mut bases);
                     let keys = read_anew(keys);
+                    let tweaks = next.tweaks();
                     let mut state = whitened(&piece, &tweaks, key(&keys[0]));
-                    for number in 1..14 {
+                    for number in 1..HALF {
                         let key = key(&keys[number]);
-                        for vector in &mut state {
-                            *vector = $round(*vector, key);
-                        }
+                        state = state.map(|vector| $round(vector, key));
+                        pinned(&mut state);
+                    }
+                    left -= 1;
+                    if left != 0 {
+                        next = next.of_next_piece();
+                    } else if let Some((start, others)) = later.split_first() {
+                        next = Multiples::of_run(start);
+                        later = others;
+                    }
+                    for number in HALF..14 {
+                        let key = key(&keys[number]);
+                        state = state.map(|vector| $round(vector, key));
                         pinned(&mut state);
                     }
                     let last_key = key(&keys[14]);
@@ -62,6 +74,10 @@ macro_rules! direction {
     };
 }
 
+/// The round before which the tweaks of the next piece are prepared: the AES units take what is oldest first, so what the
+/// next piece waits for comes before the last rounds of this one.
+const HALF: usize = 7;
+
 direction!(
     /// Encrypts each run from its starting tweak.
     encrypt, _mm512_aesenc_epi128, _mm512_aesenclast_epi128
@@ -71,15 +87,17 @@ direction!(
     decrypt, _mm512_aesdec_epi128, _mm512_aesdeclast_epi128
 );
 
-/// Encrypts the numbers of consecutive sectors, from `first` on: they become starting tweaks.
+/// Encrypts the numbers of at least `count` consecutive sectors, from `first` on: they become starting tweaks.
 #[target_feature(enable = "avx512f,aes,vaes")]
-pub(super) fn encrypt_numbers(keys: &RoundKeys, first: u64, tweaks: &mut [[Tweak; 4]]) {
+pub(super) fn encrypt_numbers(keys: &RoundKeys, first: u64, count: usize, tweaks: &mut Tweaks) {
     let lanes = _mm512_setr_epi64(0, 0, 1, 0, 2, 0, 3, 0);
     let mut numbers = _mm512_add_epi64(_mm512_maskz_set1_epi64(LOWER_HALVES, first.cast_signed()), lanes);
-    for group in tweaks.chunks_mut(WIDE) {
-        match group.len() {
-            1 => encrypt_group::<1>(keys, &mut numbers, group),
-            2..=4 => encrypt_group::<4>(keys, &mut numbers, group),
+    let (groups, _) = tweaks.as_chunks_mut::<{ 4 * WIDE }>();
+    for (number, group) in groups.iter_mut().enumerate() {
+        match count.saturating_sub(number * 4 * WIDE) {
+            0 => return,
+            1..=4 => encrypt_group::<1>(keys, &mut numbers, group),
+            5..=16 => encrypt_group::<4>(keys, &mut numbers, group),
             _ => encrypt_group::<WIDE>(keys, &mut numbers, group),
         }
     }
@@ -88,9 +106,10 @@ pub(super) fn encrypt_numbers(keys: &RoundKeys, first: u64, tweaks: &mut [[Tweak
 /// The lower 64 bits of each block.
 const LOWER_HALVES: u8 = 0b0101_0101;
 
+/// Encrypts `numbers` and those behind them, `COUNT` vectors together.
 #[inline]
 #[target_feature(enable = "avx512f,aes,vaes")]
-fn encrypt_group<const COUNT: usize>(keys: &RoundKeys, numbers: &mut __m512i, group: &mut [[Tweak; 4]]) {
+fn encrypt_group<const COUNT: usize>(keys: &RoundKeys, numbers: &mut __m512i, tweaks: &mut [Tweak; 4 * WIDE]) {
     let mut state = [_mm512_setzero_si512(); COUNT];
     for vector in &mut state {
         *vector = _mm512_xor_si512(*numbers, key(&keys[0]));
@@ -99,14 +118,13 @@ fn encrypt_group<const COUNT: usize>(keys: &RoundKeys, numbers: &mut __m512i, gr
     let [_, middle_keys @ .., last_key] = black_box(keys.as_slice()) else { unreachable!() };
     for middle_key in middle_keys {
         let key = key(middle_key);
-        for vector in &mut state {
-            *vector = _mm512_aesenc_epi128(*vector, key);
-        }
+        state = state.map(|vector| _mm512_aesenc_epi128(vector, key));
     }
-    for (vector, four) in state.iter().zip(group) {
-        let sealed = _mm512_aesenclast_epi128(*vector, key(last_key));
+    let (fours, _) = tweaks.as_chunks_mut::<4>();
+    for number in 0..COUNT {
+        let sealed = _mm512_aesenclast_epi128(state[number], key(last_key));
         // SAFETY: the reference covers the 64 bytes that are written, at any alignment.
-        unsafe { _mm512_storeu_si512(four.as_mut_ptr().cast(), sealed) }
+        unsafe { _mm512_storeu_si512(fours[number].as_mut_ptr().cast(), sealed) }
     }
 }
 
@@ -156,22 +174,6 @@ fn pinned(state: &mut [__m512i; WIDE]) {
     }
 }
 
-/// The tweaks of blocks 0 to 3 and 4 to 7 of a run, straight from its starting one.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
-fn first_bases(start: &Tweak) -> [__m512i; 2] {
-    let (halves, _) = start.as_chunks::<8>();
-    let (low, high) = (i64::from_le_bytes(halves[0]), i64::from_le_bytes(halves[1]));
-    let start = _mm512_broadcast_i32x4(_mm_set_epi64x(high, low));
-    let reduced = _mm512_set1_epi64(i64::from(REDUCED));
-    [_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), _mm512_setr_epi64(4, 4, 5, 5, 6, 6, 7, 7)].map(|left| {
-        let over = _mm512_srlv_epi64(start, _mm512_sub_epi64(_mm512_set1_epi64(64), left));
-        let carried = _mm512_bslli_epi128::<8>(over);
-        let folded = _mm512_clmulepi64_epi128::<0x01>(over, reduced);
-        _mm512_ternarylogic_epi64::<XOR>(_mm512_sllv_epi64(start, left), carried, folded)
-    })
-}
-
 /// Which bytes make up a tweak times x^(8 j).
 ///
 /// A tweak is its bytes c0 to c15. Times x^(8 j) they move up by j, and the j bytes that leave on top come back at the
@@ -208,24 +210,69 @@ const fn small(place: usize) -> u8 {
     place as u8
 }
 
-/// The tweaks of the piece that begins with `bases`, which move on to the next piece.
+/// What the tweaks of a piece are cut from.
+#[derive(Clone, Copy)]
+struct Multiples {
+    /// The tweaks of blocks 0 to 3 and of blocks 4 to 7.
+    bases: [__m512i; 2],
+    /// The two registers that the windows of each are cut from.
+    sources: [[__m512i; 2]; 2],
+}
+
+impl Multiples {
+    /// Those of the first piece of a run, straight from the starting tweak.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,vpclmulqdq,gfni")]
+    fn of_run(start: &Tweak) -> Self {
+        let (halves, _) = start.as_chunks::<8>();
+        let (low, high) = (i64::from_le_bytes(halves[0]), i64::from_le_bytes(halves[1]));
+        let start = _mm512_broadcast_i32x4(_mm_set_epi64x(high, low));
+        Self::of([
+            shifted(start, _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3)),
+            shifted(start, _mm512_setr_epi64(4, 4, 5, 5, 6, 6, 7, 7)),
+        ])
+    }
+
+    /// Those of the piece behind.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,vpclmulqdq,gfni")]
+    fn of_next_piece(self) -> Self {
+        let [a, b] = self.sources;
+        Self::of([times(a, &WINDOWS[3]), times(b, &WINDOWS[3])])
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq,gfni")]
+    fn of(bases: [__m512i; 2]) -> Self {
+        Self { bases, sources: [sources(bases[0]), sources(bases[1])] }
+    }
+
+    /// The tweaks of the piece.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vbmi")]
+    fn tweaks(&self) -> [__m512i; WIDE] {
+        let ([a, b], [from_a, from_b], [by_8, by_16, by_24, _]) = (self.bases, self.sources, &WINDOWS);
+        [
+            a,
+            b,
+            times(from_a, by_8),
+            times(from_b, by_8),
+            times(from_a, by_16),
+            times(from_b, by_16),
+            times(from_a, by_24),
+            times(from_b, by_24),
+        ]
+    }
+}
+
+/// Each block of `tweaks` times x to the power that is in both halves of `left`, 7 at the most.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,vpclmulqdq,gfni")]
-fn next_tweaks(bases: &mut [__m512i; 2]) -> [__m512i; WIDE] {
-    let [a, b] = *bases;
-    let (sources_a, sources_b) = (sources(a), sources(b));
-    let [w1, w2, w3, w4] = &WINDOWS;
-    *bases = [times(sources_a, w4), times(sources_b, w4)];
-    [
-        a,
-        b,
-        times(sources_a, w1),
-        times(sources_b, w1),
-        times(sources_a, w2),
-        times(sources_b, w2),
-        times(sources_a, w3),
-        times(sources_b, w3),
-    ]
+#[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
+fn shifted(tweaks: __m512i, left: __m512i) -> __m512i {
+    let over = _mm512_srlv_epi64(tweaks, _mm512_sub_epi64(_mm512_set1_epi64(64), left));
+    let carried = _mm512_bslli_epi128::<8>(over);
+    let folded = _mm512_clmulepi64_epi128::<0x01>(over, _mm512_set1_epi64(i64::from(REDUCED)));
+    _mm512_ternarylogic_epi64::<XOR>(_mm512_sllv_epi64(tweaks, left), carried, folded)
 }
 
 /// The two registers that windows are cut from.
