@@ -96,6 +96,9 @@ pub const IN_FLIGHT_BYTES_PER_CONNECTION: usize = 64 << 20;
 /// Requests in flight for one connection; past it, the connection is not read from.
 pub const IN_FLIGHT_REQUESTS_PER_CONNECTION: usize = 1_024;
 
+/// READs of one connection under way on its ring: as deep as disks gain by, and 32 MiB of the bound above at the most.
+pub const RING_READS_MAX: usize = 128;
+
 /// Runs in one answer to BLOCK_STATUS: 32 KiB of reply; the client asks again for the rest.
 pub const STATUS_RUNS_MAX: usize = 4_096;
 

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use super::{AttachmentView, Traffic};
-use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Geometry, Io, Op, Patience};
+use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Fetch, Geometry, Io, Op, Patience, Witness};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Gate, Mutex};
-use crate::units::ByteCount;
+use crate::units::{ByteCount, ByteOffset, Extent};
 use crate::volume::{EncryptedDevice, Header, Record};
 
 /// A volume open here. `daemon` makes an `nbd::Export` of it.
@@ -208,14 +208,8 @@ impl Counted {
         if io.outcome() != Some(Ok(())) {
             return;
         }
-        let add = |count: &AtomicU64, by: u64| {
-            count.fetch_add(by, Ordering::Relaxed);
-        };
         match &io.op {
-            Op::Read { into, .. } => {
-                add(&self.reads, 1);
-                add(&self.read_bytes, ByteCount::of(into).get());
-            }
+            Op::Read { into, .. } => self.count_read(ByteCount::of(into)),
             Op::Write { from, .. } => {
                 add(&self.writes, 1);
                 add(&self.written_bytes, ByteCount::of(from).get());
@@ -223,6 +217,11 @@ impl Counted {
             Op::Flush => add(&self.flushes, 1),
             Op::Zero { .. } | Op::Discard { .. } | Op::Extents { .. } => (),
         }
+    }
+
+    fn count_read(&self, length: ByteCount) {
+        add(&self.reads, 1);
+        add(&self.read_bytes, length.get());
     }
 
     fn traffic(&self) -> Traffic {
@@ -237,6 +236,10 @@ impl Counted {
     }
 }
 
+fn add(count: &AtomicU64, by: u64) {
+    count.fetch_add(by, Ordering::Relaxed);
+}
+
 impl BlockDevice for Counted {
     fn geometry(&self) -> Geometry {
         self.inner.geometry()
@@ -248,6 +251,24 @@ impl BlockDevice for Counted {
             done(io);
         });
     }
+
+    fn fetch(&self, extent: Extent) -> Option<Fetch> {
+        self.inner.fetch(extent)
+    }
+
+    fn fetched(
+        &self,
+        at: ByteOffset,
+        bytes: &mut [u8],
+        witness: Witness,
+        read: Result<(), BlockError>,
+    ) -> Option<Result<(), BlockError>> {
+        let answer = self.inner.fetched(at, bytes, witness, read);
+        if answer == Some(Ok(())) {
+            self.count_read(ByteCount::of(bytes));
+        }
+        answer
+    }
 }
 
 #[cfg(test)]
@@ -256,7 +277,7 @@ pub(super) mod tests {
     use super::*;
     use crate::block::memory::MemoryDevice;
     use crate::kms::KeyArn;
-    use crate::units::{ByteOffset, SectorSize};
+    use crate::units::SectorSize;
     use std::time::Duration;
 
     struct NoClaim;

@@ -9,12 +9,15 @@
 //! answer part of a batch itself; a short transfer is an error, never a success; a device never touches bytes outside
 //! its [`Geometry::size`].
 
+pub mod engine;
 pub mod fault;
 pub mod file;
 mod flush;
 pub mod memory;
 pub mod poison;
 pub mod signature;
+
+use std::fs::File;
 
 use crate::sync::Arc;
 use crate::units::{ByteCount, ByteOffset, Extent};
@@ -187,6 +190,21 @@ impl From<nix::errno::Errno> for BlockError {
     }
 }
 
+/// A READ that its submitter may carry out on the file below all layers: see [`BlockDevice::fetch`].
+#[derive(Debug)]
+pub struct Fetch {
+    /// The file.
+    pub file: Arc<File>,
+    /// Where in it the bytes lie.
+    pub at: ByteOffset,
+    /// What the layers want to know again when it has ended.
+    pub witness: Witness,
+}
+
+/// What a device was like when a [`Fetch`] began; a layer that has nothing to remember leaves it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Witness(pub(crate) u64);
+
 /// A device: see the module.
 pub trait BlockDevice: Send + Sync {
     /// What it is. Does not change while it is open.
@@ -196,6 +214,25 @@ pub trait BlockDevice: Send + Sync {
     /// [`Patience::TryNow`], an `Io` that would have to wait is left without an outcome, untouched, and `done` is not
     /// called for it. `Io`s of one batch may be carried out in any order and at once.
     fn submit<'b>(&self, batch: &mut [Io<'b>], patience: Patience, done: &mut dyn FnMut(&mut Io<'b>));
+
+    /// Leaves a read of `extent` to the caller, who can have many under way on a ring and wait for a socket at once; the
+    /// bytes go to the start of a page. `None` where it has to be submitted. No lock is held meanwhile, and what is
+    /// fetched counts for nothing until [`BlockDevice::fetched`] has turned it into the device's bytes.
+    fn fetch(&self, _extent: Extent) -> Option<Fetch> {
+        None
+    }
+
+    /// Makes of `bytes`, which were fetched for a read at `at`, what that read answers; `read` is how the fetch ended.
+    /// `None` where the device changed in a way that makes them useless: the read has to be submitted then.
+    fn fetched(
+        &self,
+        _at: ByteOffset,
+        _bytes: &mut [u8],
+        _witness: Witness,
+        _read: Result<(), BlockError>,
+    ) -> Option<Result<(), BlockError>> {
+        None
+    }
 }
 
 impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
@@ -205,6 +242,20 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
 
     fn submit<'b>(&self, batch: &mut [Io<'b>], patience: Patience, done: &mut dyn FnMut(&mut Io<'b>)) {
         (**self).submit(batch, patience, done);
+    }
+
+    fn fetch(&self, extent: Extent) -> Option<Fetch> {
+        (**self).fetch(extent)
+    }
+
+    fn fetched(
+        &self,
+        at: ByteOffset,
+        bytes: &mut [u8],
+        witness: Witness,
+        read: Result<(), BlockError>,
+    ) -> Option<Result<(), BlockError>> {
+        (**self).fetched(at, bytes, witness, read)
     }
 }
 

@@ -8,8 +8,9 @@
 //! [`BlockError::NoSpace`] only for what it refused before it synced).
 //! Invariant: no flush succeeds that ends after a failure was seen.
 
-use super::{BlockDevice, BlockError, Durability, Geometry, Io, Op, Patience};
+use super::{BlockDevice, BlockError, Durability, Fetch, Geometry, Io, Op, Patience, Witness};
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::units::{ByteOffset, Extent};
 
 /// Called once, with the failure.
 type Alarm = Box<dyn Fn(BlockError) + Send + Sync>;
@@ -76,6 +77,20 @@ impl<D: BlockDevice> BlockDevice for Poison<D> {
             done(io);
         });
     }
+
+    fn fetch(&self, extent: Extent) -> Option<Fetch> {
+        self.inner.fetch(extent)
+    }
+
+    fn fetched(
+        &self,
+        at: ByteOffset,
+        bytes: &mut [u8],
+        witness: Witness,
+        read: Result<(), BlockError>,
+    ) -> Option<Result<(), BlockError>> {
+        self.inner.fetched(at, bytes, witness, read)
+    }
 }
 
 fn is_refused_once_poisoned(op: &Op<'_>) -> bool {
@@ -101,7 +116,7 @@ mod tests {
     use super::super::memory::MemoryDevice;
     use super::*;
     use crate::sync::{Arc, Mutex};
-    use crate::units::{ByteCount, ByteOffset, Extent};
+    use crate::units::ByteCount;
     use nix::errno::Errno;
 
     const EIO: BlockError = BlockError::System(Errno::EIO);

@@ -28,8 +28,42 @@ const BATCH_MAX: usize = 128;
 pub(super) struct Batch {
     slots: Vec<Slot>,
     left: Vec<LeftOver>,
+    cold: Cold,
     /// The list of operations between two batches: empty, kept for its memory.
     spare: Vec<Io<'static>>,
+}
+
+/// Whether READs are tried without waiting at all: where none of a batch was in memory, the next batches are spared the
+/// try, more of them each time.
+#[derive(Default)]
+struct Cold {
+    /// How many batches were spared the last time.
+    spared: u32,
+    /// How many more will be.
+    left: u32,
+}
+
+impl Cold {
+    /// So many batches in turn are not tried at the most.
+    const SPARED_MAX: u32 = 31;
+
+    fn tries(&self) -> bool {
+        self.left == 0
+    }
+
+    fn next_batch(&mut self) {
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn learn(&mut self, ios: &[Io<'_>]) {
+        let mut reads = ios.iter().filter(|io| matches!(io.op, Op::Read { .. })).peekable();
+        if reads.peek().is_some() {
+            let all_missed = reads.all(|io| io.outcome().is_none());
+            self.spared = if all_missed { (2 * self.spared + 1).min(Self::SPARED_MAX) } else { 0 };
+            // The batch that taught this is over when the next begins.
+            self.left = self.spared + u32::from(all_missed);
+        }
+    }
 }
 
 /// What is to be done once the batch has been answered.
@@ -109,6 +143,7 @@ impl Batch {
         export: &Arc<dyn Export>,
         link: &Link,
     ) -> (usize, Next) {
+        self.cold.next_batch();
         let ios = recycled(std::mem::take(&mut self.spare));
         let mut desk = Desk { input, taken: 0, output: output.lend(), filled: 0, ios };
         let next = loop {
@@ -162,7 +197,7 @@ impl Batch {
 
     fn take_work(&mut self, desk: &mut Desk<'_>, pending: Pending, work: Work) -> Option<Next> {
         match work {
-            Work::Read(extent) if extent.length().in_memory() <= LARGE_READ => self.take_read(desk, pending, work),
+            Work::Read(extent) if extent.length().in_memory() <= LARGE_READ && self.cold.tries() => self.take_read(desk, pending, work),
             Work::Write(..) => self.take_write(desk, pending, work),
             _ => {
                 desk.skip_input(wire::REQUEST_HEADER);
@@ -219,6 +254,7 @@ impl Batch {
         let permit = if link.is_stopping() { None } else { Permit::enter(export) };
         if permit.is_some() {
             export.device().submit(ios, Patience::TryNow, &mut |_| ());
+            self.cold.learn(ios);
         }
         for io in ios {
             let slot = usize::try_from(io.tag).expect("a tag is an index");

@@ -4,6 +4,8 @@
 //! large buffer of an idle connection costs address space only; only what was used is wiped, and dropping gives all of
 //! it back to the system at once.
 
+use std::ops::Range;
+
 use super::reply::DATA_HEADER_MAX;
 use crate::sys::pages::Pages;
 
@@ -52,6 +54,18 @@ impl Buffer {
         Lent { bytes: &mut self.memory.bytes_mut()[START..], used: &mut self.used }
     }
 
+    /// Takes the memory away for a while, to be filled elsewhere; also says where the first `length` bytes of the data
+    /// lie in it. The buffer must not be used until [`Buffer::put_memory`] brings it back.
+    pub(super) fn take_memory(&mut self, length: usize) -> (Pages, Range<usize>) {
+        self.used = self.used.max(length);
+        (std::mem::replace(&mut self.memory, Pages::none()), START..START + length)
+    }
+
+    /// Brings back what [`Buffer::take_memory`] took.
+    pub(super) fn put_memory(&mut self, memory: Pages) {
+        self.memory = memory;
+    }
+
     /// What was ever used of it.
     pub(super) fn used(&mut self) -> &mut [u8] {
         self.data(self.used)
@@ -67,7 +81,8 @@ impl Lent<'_> {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.used > 0 {
+        // Memory that is still away was never given back: nothing was deciphered in it.
+        if self.used > 0 && !self.memory.bytes().is_empty() {
             self.memory.wipe(START - DATA_HEADER_MAX..START + self.used);
         }
     }

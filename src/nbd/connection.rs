@@ -9,9 +9,10 @@ use super::batch::{Batch, LARGE_PAYLOAD, Next};
 use super::buffer::Buffer;
 use super::handshake::{Entry, Handshake, Step};
 use super::link::{Link, LinkError};
+use super::misses::Misses;
 use super::request::{Breach, Terms, Work};
 use super::server::Deadlines;
-use super::workers::{Job, Room, Workers};
+use super::workers::{Job, Workers};
 use super::{Export, Exports, Session, reply::Pending};
 use crate::sync::Arc;
 
@@ -118,6 +119,7 @@ struct Connection {
     terms: Terms,
     workers: Workers,
     batch: Batch,
+    misses: Misses,
     /// What was received lies in `input[start..end]`.
     input: Buffer,
     start: usize,
@@ -132,7 +134,8 @@ impl Connection {
         let workers = Workers::new(Arc::clone(&link), Arc::clone(&export));
         let (input, output) = (Buffer::new(QUIET), Buffer::new(QUIET));
         let (batch, attentive) = (Batch::default(), false);
-        Self { link, export, terms, workers, batch, input, start: 0, end: 0, output, attentive }
+        let misses = Misses::new();
+        Self { link, export, terms, workers, batch, misses, input, start: 0, end: 0, output, attentive }
     }
 
     fn start(&mut self, early: &[u8], deadlines: &Deadlines) -> Result<(), LinkError> {
@@ -145,6 +148,7 @@ impl Connection {
     fn serve(&mut self) -> End {
         loop {
             if let Err(end) = self.serve_received() {
+                self.misses.finish(&self.link, &self.workers);
                 return end;
             }
         }
@@ -179,13 +183,16 @@ impl Connection {
         let received = self.input.data(self.end);
         let mut lent = false;
         for left in self.batch.left_over() {
-            let mut room = self.workers.reserve(&left.work);
+            let mut room = self.misses.room_for(&left.work, &self.link, &self.workers)?;
             lent |= room.has_buffer();
             let payload = &received[self.start..][left.payload];
             if !payload.is_empty() {
                 room.buffer().data(payload.len()).copy_from_slice(payload);
             }
-            submit(&self.workers, &self.link, left.pending, left.work, room);
+            let job = Job { pending: left.pending, work: left.work, room };
+            if let Err(job) = self.misses.begin(job, &self.export) {
+                submit(&self.workers, &self.link, job);
+            }
         }
         if lent { self.attend() } else { Ok(()) }
     }
@@ -199,7 +206,8 @@ impl Connection {
             (self.start, self.end) = (0, self.end - self.start);
         }
         let mut free = self.input.lend();
-        match self.link.receive(&mut free.bytes[self.end..]) {
+        let received = self.misses.receive(&self.link, &self.workers, &mut free.bytes[self.end..]);
+        match received {
             Ok(length) => self.end += length,
             Err(LinkError::TimedOut) => return Ok(self.rest()?),
             Err(error) => return Err(error.into()),
@@ -210,7 +218,7 @@ impl Connection {
 
     /// A WRITE whose payload has its own buffer: it is received straight into that.
     fn large_write(&mut self, pending: Pending, work: Work, length: usize) -> Result<(), End> {
-        let mut room = self.workers.reserve(&work);
+        let mut room = self.misses.room_for(&work, &self.link, &self.workers)?;
         let payload = room.buffer().data(length);
         let arrived = &self.input.data(self.end)[self.start..];
         let mut have = arrived.len();
@@ -219,13 +227,13 @@ impl Connection {
         while have < length {
             have += self.receive_aside(&mut payload[have..])?;
         }
-        submit(&self.workers, &self.link, pending, work, room);
+        submit(&self.workers, &self.link, Job { pending, work, room });
         Ok(self.attend()?)
     }
 
     /// Receives into something else than the input, which is empty; answers how much, which may be nothing.
     fn receive_aside(&mut self, into: &mut [u8]) -> Result<usize, LinkError> {
-        match self.link.receive(into) {
+        match self.misses.receive(&self.link, &self.workers, into) {
             // A client that is silent in the middle of a request is as silent as any other.
             Err(LinkError::TimedOut) => self.rest().map(|()| 0),
             received => received,
@@ -264,6 +272,7 @@ impl Connection {
     /// Goes back to small buffers, wiping the large ones, and from then on waits without end.
     fn rest(&mut self) -> Result<(), LinkError> {
         self.workers.trim();
+        self.misses.rest();
         if self.input.capacity() > QUIET && self.end - self.start <= QUIET {
             self.resize(QUIET);
         }
@@ -283,11 +292,11 @@ impl Connection {
 }
 
 /// Hands a request to the workers, or answers it where the server stops.
-fn submit(workers: &Workers, link: &Link, pending: Pending, work: Work, room: Room) {
+fn submit(workers: &Workers, link: &Link, job: Job) {
     if link.is_stopping() {
         // A link that fails is closed, which the next receive notices.
-        let _sent = link.reply(pending.failure(super::errno::Errno::Shutdown).bytes());
+        let _sent = link.reply(job.pending.failure(super::errno::Errno::Shutdown).bytes());
     } else {
-        workers.submit(Job { pending, work, room });
+        workers.submit(job);
     }
 }

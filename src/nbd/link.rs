@@ -3,14 +3,15 @@
 //! Invariants: a reply is sent whole under the reply lock, so replies of several threads never mix; a reply that cannot
 //! be sent whole closes the link, so a client never sees half of one followed by something else. SIGPIPE is never raised.
 
+use std::io::IoSlice;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, setsockopt, shutdown, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::{Peer, Session};
@@ -81,6 +82,24 @@ impl Link {
         }
     }
 
+    /// Receives what is there; `None` where nothing is.
+    pub(super) fn receive_now(&self, into: &mut [u8]) -> Result<Option<usize>, LinkError> {
+        loop {
+            match recv(self.socket.as_raw_fd(), into, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) | Err(Errno::ECONNRESET) => return Err(LinkError::Ended),
+                Ok(length) => return Ok(Some(length)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// The socket itself, to be waited for.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     /// Receives what is there, at least a byte, before `deadline`.
     pub(super) fn receive_until(&self, into: &mut [u8], deadline: Instant) -> Result<usize, LinkError> {
         self.wait(PollFlags::POLLIN, deadline)?;
@@ -109,6 +128,29 @@ impl Link {
         }
         drop(lock);
         sent
+    }
+
+    /// As [`Link::reply`], for replies that lie in several places.
+    pub(super) fn reply_in_parts(&self, parts: &mut [IoSlice<'_>]) -> Result<(), LinkError> {
+        let lock = self.replying.lock();
+        let sent = self.send_parts(parts);
+        if sent.is_err() {
+            self.close();
+        }
+        drop(lock);
+        sent
+    }
+
+    fn send_parts(&self, mut parts: &mut [IoSlice<'_>]) -> Result<(), LinkError> {
+        while !parts.is_empty() {
+            match sendmsg::<()>(self.socket.as_raw_fd(), parts, &[], MsgFlags::MSG_NOSIGNAL, None) {
+                Ok(length) => IoSlice::advance_slices(&mut parts, length),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Err(LinkError::TimedOut),
+                Err(errno) => return Err(sending_failed(errno)),
+            }
+        }
+        Ok(())
     }
 
     fn send_all(&self, mut bytes: &[u8]) -> Result<(), LinkError> {

@@ -11,6 +11,7 @@ mod errno;
 mod handshake;
 mod link;
 mod listener;
+mod misses;
 mod options;
 mod reply;
 mod request;

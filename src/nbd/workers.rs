@@ -89,6 +89,11 @@ impl Permit {
     pub(super) fn enter(export: &Arc<dyn Export>) -> Option<Self> {
         export.enter().then(|| Self(Arc::clone(export)))
     }
+
+    /// The plaintext of the export that was entered.
+    pub(super) fn device(&self) -> &dyn BlockDevice {
+        self.0.device()
+    }
 }
 
 impl Drop for Permit {
@@ -140,7 +145,17 @@ impl Workers {
     /// Waits until there is room for `work` in flight.
     pub(super) fn reserve(&self, work: &Work) -> Room {
         let length = buffer_length(work);
-        let mut state = self.shared.wait_while(|state| state.is_full(length));
+        self.take_room(self.shared.wait_while(|state| state.is_full(length)), length)
+    }
+
+    /// Room for `work` in flight, where there is some now.
+    pub(super) fn try_reserve(&self, work: &Work) -> Option<Room> {
+        let length = buffer_length(work);
+        let state = self.shared.state.lock();
+        (!state.is_full(length)).then(|| self.take_room(state, length))
+    }
+
+    fn take_room(&self, mut state: MutexGuard<'_, State>, length: usize) -> Room {
         state.requests += 1;
         state.bytes += length;
         state.keeping = true;

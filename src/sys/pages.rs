@@ -40,9 +40,14 @@ impl Pages {
             .unwrap_or_else(|_| handle_alloc_error(Layout::array::<u8>(length).unwrap_or(Layout::new::<u8>())))
     }
 
+    /// No bytes at all, to stand where pages were taken from.
+    pub(crate) const fn none() -> Self {
+        Self { start: NonNull::dangling(), length: 0 }
+    }
+
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping is `length` readable bytes and lives as long as `self`.
+        // SAFETY: the mapping is `length` readable bytes and lives as long as `self`; no bytes may lie anywhere.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
@@ -63,6 +68,9 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
+        if self.length == 0 {
+            return;
+        }
         // SAFETY: the mapping was made by `map`, and no borrow of it is left; unmapping unlocks.
         let unmapped = unsafe { munmap(self.start.cast(), self.length) };
         debug_assert!(unmapped.is_ok(), "a mapping of our own unmaps");

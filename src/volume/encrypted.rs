@@ -6,7 +6,7 @@
 //!
 //! Keys are in use only while the processor ciphers, never while the disk works: so wiping them waits for no disk.
 
-use crate::block::{BlockDevice, BlockError, Durability, Geometry, Io, Op, Patience};
+use crate::block::{BlockDevice, BlockError, Durability, Fetch, Geometry, Io, Op, Patience, Witness};
 use crate::sync::Arc;
 use crate::units::{ByteCount, ByteOffset, Extent, PIECE};
 
@@ -192,6 +192,44 @@ impl BlockDevice for EncryptedDevice {
             }
             left = rest;
         }
+    }
+
+    fn fetch(&self, extent: Extent) -> Option<Fetch> {
+        self.fetch_straight(extent)
+    }
+
+    fn fetched(
+        &self,
+        at: ByteOffset,
+        bytes: &mut [u8],
+        witness: Witness,
+        read: Result<(), BlockError>,
+    ) -> Option<Result<(), BlockError>> {
+        // A read that failed is no secret's business; but it, too, may have to be read again by the device below.
+        match self.inner.fetched(self.below(at), bytes, Witness::default(), read)? {
+            Ok(()) => self.finish_fetched(at, bytes, witness),
+            failed => Some(failed),
+        }
+    }
+}
+
+/// Reads that are carried out elsewhere. What holds the stripes for other reads, their counts do for these.
+impl EncryptedDevice {
+    fn fetch_straight(&self, extent: Extent) -> Option<Fetch> {
+        if !extent.is_aligned(PIECE) || !extent.fits(self.geometry.size) || self.keys.are_wiped() {
+            return None;
+        }
+        let changes = self.stripes.changes(StripeSet::of(extent))?;
+        let fetch = self.inner.fetch(self.extent_below(extent))?;
+        Some(Fetch { witness: Witness(changes), ..fetch })
+    }
+
+    fn finish_fetched(&self, at: ByteOffset, bytes: &mut [u8], witness: Witness) -> Option<Result<(), BlockError>> {
+        let touched = StripeSet::of(Extent::new(at, ByteCount::of(bytes))?);
+        if self.stripes.changes(touched) != Some(witness.0) {
+            return None;
+        }
+        Some(self.decrypt(at, bytes).map_err(BlockError::from))
     }
 }
 

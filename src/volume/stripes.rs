@@ -11,11 +11,16 @@
 //! A reader that races a writer of whole pieces needs no exclusion: every byte of such a piece is being written, so
 //! noise is confined to what races. Nothing here orders two such writers; the client that races itself does.
 //!
+//! A reader that holds nothing is the other way to the same end: each stripe counts its exclusive holders, up when one
+//! takes it and up again when it lets go. A read that saw an even count before and the same count after was not in the
+//! middle of any; one that saw another is read again, holding the stripe. So no lock is held while the disk works.
+//!
 //! No deadlock: an exclusive holder holds one stripe and waits for no other; a shared holder takes all of its stripes at
 //! once, each once, in ascending order, and no stripe while it holds any. So whoever holds a stripe waits only for a
 //! higher one or for the disk.
 
 use crate::block::Patience;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::units::{ByteOffset, Extent};
 
@@ -25,7 +30,21 @@ pub(super) const REGION: u64 = 1 << 20;
 
 /// One lock for each stripe.
 #[derive(Debug)]
-pub(super) struct Stripes([RwLock<()>; STRIPES]);
+pub(super) struct Stripes([Stripe; STRIPES]);
+
+#[derive(Debug, Default)]
+struct Stripe {
+    lock: RwLock<()>,
+    /// Twice the number of exclusive holders so far; odd while there is one.
+    changes: AtomicU64,
+}
+
+/// A stripe held exclusively.
+#[must_use = "it is held as long as this lives"]
+pub(super) struct Excluded<'s> {
+    changes: &'s AtomicU64,
+    _held: RwLockWriteGuard<'s, ()>,
+}
 
 /// Some of the stripes, one bit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +91,14 @@ impl StripeSet {
 impl Stripes {
     /// Stripes that nobody holds.
     pub(super) fn new() -> Self {
-        Self(std::array::from_fn(|_| RwLock::new(())))
+        Self(std::array::from_fn(|_| Stripe::default()))
     }
 
     /// Holds all of `set` shared; `None` where that would have to wait and may not.
     pub(super) fn share(&self, set: StripeSet, patience: Patience) -> Option<Shared<'_>> {
         let take = |stripe: usize| match patience {
-            Patience::MayBlock => Some(self.0[stripe].read()),
-            Patience::TryNow => self.0[stripe].try_read(),
+            Patience::MayBlock => Some(self.0[stripe].lock.read()),
+            Patience::TryNow => self.0[stripe].lock.try_read(),
         };
         if set.0.count_ones() <= 1 {
             let only = (set != StripeSet::NONE).then(|| take(set.0.trailing_zeros() as usize));
@@ -101,9 +120,27 @@ impl Stripes {
     }
 
     /// Holds the stripe of the byte at `at` exclusively.
-    pub(super) fn exclude(&self, at: ByteOffset) -> RwLockWriteGuard<'_, ()> {
+    pub(super) fn exclude(&self, at: ByteOffset) -> Excluded<'_> {
         let stripe = at.get() / REGION % STRIPES as u64;
-        self.0[usize::try_from(stripe).expect("below 64")].write()
+        let Stripe { lock, changes } = &self.0[usize::try_from(stripe).expect("below 64")];
+        let held = lock.write();
+        changes.fetch_add(1, Ordering::SeqCst);
+        Excluded { changes, _held: held }
+    }
+
+    /// How often stripes of `set` were held exclusively so far; `None` where one is now.
+    pub(super) fn changes(&self, set: StripeSet) -> Option<u64> {
+        // Counts only grow, so the sum is the same only where each is.
+        set.ascending().try_fold(0u64, |sum, stripe| {
+            let changes = self.0[stripe].changes.load(Ordering::SeqCst);
+            changes.is_multiple_of(2).then(|| sum.wrapping_add(changes))
+        })
+    }
+}
+
+impl Drop for Excluded<'_> {
+    fn drop(&mut self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -136,5 +173,20 @@ mod tests {
         assert!(stripes.share(StripeSet::of(extent), Patience::TryNow).is_none());
         drop(held);
         assert!(stripes.share(StripeSet::of(extent), Patience::TryNow).is_some());
+    }
+
+    #[test]
+    fn an_exclusive_holder_is_seen_while_it_holds_and_ever_after() {
+        let stripes = Stripes::new();
+        let set = |start, length| StripeSet::of(Extent::new(ByteOffset::new(start), ByteCount::new(length)).expect("small"));
+        let (both, other) = (set(0, 2 * REGION), set(2 * REGION, 1));
+        let (before, untouched) = (stripes.changes(both), stripes.changes(other));
+        assert!(before.is_some());
+        let held = stripes.exclude(ByteOffset::new(REGION));
+        assert_eq!(stripes.changes(both), None);
+        drop(held);
+        let after = stripes.changes(both);
+        assert!(after.is_some() && after != before);
+        assert_eq!(stripes.changes(other), untouched);
     }
 }

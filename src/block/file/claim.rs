@@ -19,6 +19,7 @@ use nix::libc;
 
 use super::Access;
 use super::holder::Holder;
+use crate::sync::Arc;
 use crate::sys::{closing, storage};
 
 /// Loop devices over loop devices, as deep as anybody has a reason to stack them.
@@ -74,7 +75,8 @@ pub enum OpenError {
 /// A backing that is ours.
 #[derive(Debug)]
 pub(super) struct Claim {
-    pub(super) file: File,
+    /// Shared with the reads that are under way.
+    pub(super) file: Arc<File>,
     pub(super) metadata: fs::Metadata,
     /// What lies behind a loop device, claimed as well.
     behind: Option<Box<Self>>,
@@ -116,7 +118,7 @@ pub(super) fn open(path: &Path, access: Access) -> Result<Claim, OpenError> {
 pub(super) fn claim_new(path: &Path, file: File) -> Result<Claim, OpenError> {
     let metadata = file.metadata().map_err(about(path))?;
     lock(path, &file, &metadata, Access::ReadWrite)?;
-    Ok(Claim { file, metadata, behind: None })
+    Ok(Claim { file: Arc::new(file), metadata, behind: None })
 }
 
 /// As [`open`], for what lies behind the loop devices `above`.
@@ -149,7 +151,7 @@ fn open_file(path: &Path, seen: &File, access: Access, above: &[String]) -> Resu
     {
         return Err(OpenError::InUse { path: path.to_owned(), holder: Holder::Device(device) });
     }
-    Ok(Claim { file, metadata, behind: None })
+    Ok(Claim { file: Arc::new(file), metadata, behind: None })
 }
 
 fn lock(path: &Path, file: &File, metadata: &fs::Metadata, access: Access) -> Result<(), OpenError> {
@@ -192,7 +194,7 @@ fn open_device(path: &Path, seen: &File, access: Access, above: &[String]) -> Re
         Some(name) => Some(Box::new(claim_behind(path, name, access, above)?)),
         None => None,
     };
-    Ok(Claim { file, metadata, behind })
+    Ok(Claim { file: Arc::new(file), metadata, behind })
 }
 
 /// Claims the file (or device) behind the loop device `name`.

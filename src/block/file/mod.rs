@@ -24,11 +24,15 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use self::claim::{Claim, about};
 use self::transfer::{Glance, read_exact, read_if_in_memory, write_exact};
 use self::zero::Zeroer;
+use super::engine::{self, Engine};
 use super::flush::SharedSync;
-use super::{Allocation, BlockDevice, BlockError, Durability, Geometry, Io, Op, Patience, Run, carry_out};
+use super::{
+    Allocation, BlockDevice, BlockError, Durability, Fetch, Geometry, Io, Op, Patience, Run, Witness, carry_out,
+};
+use crate::sync::Arc;
 use crate::sync::atomic::AtomicBool;
 use crate::sys::storage;
-use crate::units::{ByteCount, ByteOffset};
+use crate::units::{ByteCount, ByteOffset, Extent};
 
 pub use self::claim::OpenError;
 pub use self::holder::Holder;
@@ -268,6 +272,25 @@ impl BlockDevice for FileDevice {
                 done(io);
             }
         }
+    }
+
+    fn fetch(&self, extent: Extent) -> Option<Fetch> {
+        let overlapped = engine::chosen() == Engine::IoUring && self.reading != Reading::Resident;
+        (overlapped && extent.fits(self.geometry.size)).then(|| Fetch {
+            file: Arc::clone(&self.claim.file),
+            at: extent.start(),
+            witness: Witness::default(),
+        })
+    }
+
+    fn fetched(
+        &self,
+        _at: ByteOffset,
+        _bytes: &mut [u8],
+        _witness: Witness,
+        read: Result<(), BlockError>,
+    ) -> Option<Result<(), BlockError>> {
+        Some(read)
     }
 }
 
