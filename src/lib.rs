@@ -15,7 +15,7 @@
 //! A module uses what stands below it, never beside or above (`tests/tidy.rs` holds it to that):
 //! ```text
 //!   main, cli ........ the command line; reaches the daemon through control::client alone
-//!   daemon ........... configuration, wiring, the order of start and stop
+//!   daemon     bench . configuration, wiring, the order of start and stop; the rungs that are measured
 //!   control      nbd . two doors, the operator's and the guest's; neither knows the other
 //!   attach ........... which volumes are known and open; the way from state to state
 //!   volume ........... header, keys, the decrypted view of a backing
@@ -32,6 +32,7 @@
 //! `src/nbd/PROTOCOL.md`, the states in `src/attach/LIFECYCLE.md`.
 
 pub mod attach;
+pub mod bench;
 pub mod block;
 pub mod cli;
 pub mod control;

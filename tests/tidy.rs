@@ -28,7 +28,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("nbd", &["block"]),
     ("control", &["attach", "kms", "volume", "block"]),
     ("daemon", &["control", "nbd", "attach", "volume", "kms", "block", "crypto"]),
-    ("cli", &["control::client", "control::api", "nbd::client", "crypto::digest"]),
+    ("bench", &["nbd::client", "volume", "kms", "block", "crypto"]),
+    ("cli", &["control::client", "control::api", "nbd::client", "bench", "crypto::digest"]),
     ("main", &["cli", "daemon", "control::api"]),
     ("lib", &[]),
 ];

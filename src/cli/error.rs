@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::bench::BenchFailure;
 use crate::control::api::Problem;
 use crate::control::client::ClientError;
 
@@ -33,6 +34,9 @@ pub enum CliError {
     /// The demo cannot find the program that it is to run as the daemon.
     #[error("this program cannot be found again on the disk")]
     Program(#[source] io::Error),
+    /// The measuring came to no figures.
+    #[error(transparent)]
+    Bench(#[from] BenchFailure),
 }
 
 impl CliError {
@@ -52,11 +56,14 @@ impl CliError {
             Self::NoDirectory => ("cli.no_directory", 2, "name it with --socket, or set HOME"),
             Self::Output(_) => ("cli.output", 1, "see whether the disk behind the output is full"),
             Self::Terminal(_) => ("cli.terminal", 1, "add --yes if that is what you want"),
+            Self::Bench(failure) => failure.verdict(),
             Self::Program(_) => ("cli.program", 1, "run it by its path, on a machine where /proc is mounted"),
         };
         let mut message = self.to_string();
-        if let Some(source) = std::error::Error::source(self) {
-            message = format!("{message}: {source}");
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
         }
         Problem { code: code.to_owned(), message, remedy: remedy.to_owned(), kms_exception: None, exit_code }
     }

@@ -1,20 +1,24 @@
 //! The command line: words in, a call to the daemon, words out.
 //!
-//! Reaches the daemon only through [`crate::control::client`]; the demo also speaks NBD, as any client would. `args`
+//! Reaches the daemon only through [`crate::control::client`]; the demo also speaks NBD, as any client would,
+//! and `bench` has `crate::bench` measure. `args`
 //! owns the words, `run` what they mean, `render` how answers look, `demo` the scenario. Every command ends in an exit
 //! code (product.md), decided in `error` alone.
 
 pub mod args;
+mod bench;
 mod confirm;
 pub mod demo;
 mod error;
 mod render;
 mod route;
 mod run;
+mod scene;
 
 use clap::Parser;
 
 pub use args::{Cli, Command, DaemonArgs, Global, LogFormat, Task};
+pub use bench::BenchFailure;
 pub use error::CliError;
 
 use crate::control::api::Problem;

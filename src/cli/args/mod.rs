@@ -4,6 +4,7 @@
 //! what they mean, and to the daemon everything that needs more than the word itself. A word refused here is a usage
 //! error: exit code 2, before any daemon is asked.
 
+mod bench;
 mod daemon;
 mod key;
 mod volume;
@@ -12,6 +13,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use bench::Against;
+pub use bench::BenchArgs;
 pub use daemon::{DaemonArgs, LogFormat};
 pub(crate) use key::{AliasCommand, KeyCommand};
 pub(crate) use volume::{CreateArgs, VolumeCommand};
@@ -98,6 +101,13 @@ pub enum Task {
     /// volume, detaches, is refused, enables the key and finds every byte. Ends with a table of what was asked and what
     /// held, each row computed in this run. Exits 0 only if all of it held. Touches no other daemon and cleans up.
     Demo,
+    /// Measure each rung from the cipher to NBD, and other servers beside them
+    ///
+    /// The ladder: the cipher alone, the backing file, the volume core, NBD over a unix socket, and the kernel's block
+    /// device where one can be attached. Every rung does the same jobs in turns, round after round, and is shown with its
+    /// loss against the rung below. What is written is read back and compared, and must not be found in the backings.
+    /// Starts a daemon of its own, takes less than a minute, and leaves nothing behind.
+    Bench(Box<BenchArgs>),
 }
 
 /// `attach`.

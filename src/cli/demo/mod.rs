@@ -7,7 +7,6 @@
 
 mod narrate;
 mod pattern;
-mod scene;
 mod story;
 mod verdict;
 
@@ -17,8 +16,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use super::scene::Scene;
 pub use narrate::Narrator;
-pub use scene::{DemoError, KEY, Scene, VOLUME};
 pub use verdict::Row;
 
 use self::story::Story;
@@ -26,6 +25,32 @@ use self::verdict::Observations;
 use super::args::Global;
 use super::error::CliError;
 use super::render::{Cell, Console, Paint, Table};
+use super::scene::SceneError;
+use crate::control::client::ClientError;
+use crate::nbd::client::ClientError as NbdError;
+
+/// The demo's volume.
+pub const VOLUME: &str = "demo";
+
+/// The demo's key.
+pub const KEY: &str = "alias/demo";
+
+/// Why the story could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The daemon, or what it needs, failed.
+    #[error(transparent)]
+    Scene(#[from] SceneError),
+    /// The NBD connection failed.
+    #[error("NBD: {0}")]
+    Nbd(#[from] NbdError),
+}
+
+impl From<ClientError> for DemoError {
+    fn from(error: ClientError) -> Self {
+        Self::Scene(error.into())
+    }
+}
 
 /// Where the demo runs.
 #[derive(Debug, Clone)]
@@ -82,7 +107,10 @@ impl Verdict {
 pub fn run(stage: &Stage, narrator: &mut Narrator, hook: &mut dyn FnMut(Step, &Scene)) -> Verdict {
     let started = Instant::now();
     let mut observed = Observations::default();
-    let stopped = Scene::set(stage).and_then(|scene| Story::new(scene, &mut observed, narrator, hook).tell()).err();
+    let stopped = Scene::set(&stage.program, &stage.parent, "demo")
+        .map_err(DemoError::from)
+        .and_then(|scene| Story::new(scene, &mut observed, narrator, hook).tell())
+        .err();
     Verdict { rows: observed.rows(), stopped, took: started.elapsed() }
 }
 

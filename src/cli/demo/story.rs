@@ -9,14 +9,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::Step;
 use super::narrate::Narrator;
 use super::pattern::{FIRST, Part, Pattern, SECOND, SIZE, checksum, hex};
-use super::scene::{DemoError, KEY, Scene, VOLUME, wait_for};
 use super::verdict::{Cleared, Compared, Event, NbdAnswer, Observations, Restarted, Searched, Told, UnderDisabledKey};
+use super::{DemoError, KEY, Step, VOLUME};
 use crate::cli::render::human_size;
 use crate::cli::route::route;
 use crate::cli::run::Nothing;
+use crate::cli::scene::{Scene, SceneError, wait_for};
 use crate::control::api::{Attach, Attachment, CreateKey, CreateVolume, Detach, Failure, Key, Volume};
 use crate::control::client::ClientError;
 use crate::nbd::client::{Client as NbdClient, ClientError as NbdError};
@@ -130,7 +130,7 @@ impl<'a> Story<'a> {
     fn search_backing(&mut self, backing: &Path) -> Result<(), DemoError> {
         self.narrator.step("Look for it in the backing file");
         let doing = "read the backing";
-        let system = |source| DemoError::System { doing, source };
+        let system = |source| DemoError::Scene(SceneError::System { doing, source });
         let bytes = fs::read(backing).map_err(system)?;
         let taken = fs::metadata(backing).map_err(system)?.blocks() * 512;
         let written = self.pattern.part(FIRST);
@@ -212,7 +212,8 @@ impl<'a> Story<'a> {
         match self.post::<_, Attachment>("attach", &Attach::default()) {
             Ok(attachment) => self.narrator.fact(&attachment.uri),
             // It was let in when it should have been refused; the rows above say so already.
-            Err(DemoError::Daemon(ClientError::Failed(problem))) if problem.exit_code == CONFLICT => {}
+            Err(DemoError::Scene(SceneError::Daemon(ClientError::Failed(problem))))
+                if problem.exit_code == CONFLICT => {}
             Err(error) => return Err(error),
         }
         self.reached(Step::Reopened);
@@ -228,7 +229,7 @@ impl<'a> Story<'a> {
         let status = self.scene.start()?;
         self.narrator.fact(&format!("pid {}", status.pid));
         let path = route(&["volumes", VOLUME]);
-        let volume: Volume = wait_for(|| {
+        let volume: Volume = wait_for::<_, DemoError>(|| {
             let volume: Volume = self.scene.client().get(&path)?;
             let refused = volume.last_refusal.as_ref().is_some_and(|refusal| !refusal.retrying);
             Ok((refused || volume.state == "in-use", volume))
@@ -247,7 +248,8 @@ impl<'a> Story<'a> {
         self.narrator.step("Clear everything away");
         self.narrator.command(&format!("envol detach {VOLUME}; envol volume delete {VOLUME} --yes"));
         match self.post::<_, Value>("detach", &Detach::default()) {
-            Err(DemoError::Daemon(ClientError::Failed(problem))) if problem.exit_code == CONFLICT => {}
+            Err(DemoError::Scene(SceneError::Daemon(ClientError::Failed(problem))))
+                if problem.exit_code == CONFLICT => {}
             other => drop(other?),
         }
         let _: Value = self.scene.client().send("DELETE", &route(&["volumes", VOLUME]), &Nothing {})?;
@@ -325,7 +327,7 @@ impl<'a> Story<'a> {
     fn told_by_api(&self) -> Result<Told, DemoError> {
         match self.post::<_, Value>("attach", &Attach::default()) {
             Ok(_) => Ok(Told { text: "no error".to_owned(), ..Told::default() }),
-            Err(DemoError::Daemon(ClientError::Failed(problem))) => {
+            Err(DemoError::Scene(SceneError::Daemon(ClientError::Failed(problem)))) => {
                 Ok(Told { exit_code: None, exception: problem.kms_exception, text: problem.message })
             }
             Err(error) => Err(error),

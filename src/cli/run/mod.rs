@@ -8,9 +8,9 @@ mod volume;
 use serde::Serialize;
 
 use super::args::{Global, Task};
-use super::demo;
 use super::error::CliError;
 use super::render::Console;
+use super::{bench, demo};
 use crate::control::client::Client;
 use crate::places;
 
@@ -38,6 +38,7 @@ pub(super) fn task(global: &Global, task: Task) -> Result<u8, CliError> {
         Task::Status => status::status(&session()?),
         Task::Events(args) => status::events(&session()?, &args),
         Task::Demo => return demo::command(global),
+        Task::Bench(args) => return bench::command(global, &args),
     }?;
     Ok(0)
 }

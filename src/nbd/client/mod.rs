@@ -1,13 +1,18 @@
-//! A small NBD client, for the demo and the tests: fixed newstyle, simple replies, one request at a time.
-//!
-//! It believes no length that the server sends: what is read into memory is bounded by `limits`.
+//! Small NBD clients: fixed newstyle, simple replies. [`Client`] has one request under way, for the demo and the tests;
+//! [`pipeline`] has many, for measurements.
+
+pub mod pipeline;
+mod stream;
+mod uri;
 
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
-use super::wire::{self, OptionHeader, OptionReplyHeader, RequestHeader, SimpleReply};
-use super::wire::{command, command_flag, handshake_flag, info, option, option_reply};
+pub use uri::{Address, BadUri, NbdUri};
+
+use self::stream::{Offer, Stream, receive};
+use super::wire::{self, RequestHeader, SimpleReply, command, command_flag};
 use crate::block::Zeroing;
 use crate::limits;
 
@@ -36,8 +41,8 @@ pub enum ClientError {
 /// A connection in the transmission phase.
 #[derive(Debug)]
 pub struct Client {
-    stream: UnixStream,
-    size: u64,
+    stream: Stream,
+    offer: Offer,
     /// The next request's cookie, counted up so that a reply to an earlier request is noticed.
     cookie: u64,
 }
@@ -48,15 +53,26 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn connect(socket: &Path, export: &str) -> Result<Self, ClientError> {
-        let mut stream = UnixStream::connect(socket)?;
-        greet(&mut stream)?;
-        let size = go(&mut stream, export)?;
-        Ok(Self { stream, size, cookie: 0 })
+        Self::enter(&NbdUri::unix(socket, export), None)
+    }
+
+    /// Connects to the export of `uri`; with `patience`, a server that does not move for so long has failed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn enter(uri: &NbdUri, patience: Option<Duration>) -> Result<Self, ClientError> {
+        let (stream, offer) = Stream::enter(uri, patience)?;
+        Ok(Self { stream, offer, cookie: 0 })
     }
 
     /// Bytes in the export.
     pub fn size(&self) -> u64 {
-        self.size
+        self.offer.size
+    }
+
+    /// Whether the export refuses writes.
+    pub fn is_read_only(&self) -> bool {
+        self.offer.read_only
     }
 
     /// READ.
@@ -172,70 +188,4 @@ impl Span {
         let length = u32::try_from(piece.len()).expect("requests are cut to what one may carry");
         Self { offset, length }
     }
-}
-
-/// Reads the greeting and answers it.
-fn greet(stream: &mut UnixStream) -> Result<(), ClientError> {
-    let magics: [u8; 16] = receive(stream)?;
-    let (first, second) = (wire::NBD_MAGIC.to_be_bytes(), wire::OPTION_MAGIC.to_be_bytes());
-    if magics[..8] != first || magics[8..] != second {
-        return Err(ClientError::Protocol("not a newstyle NBD server"));
-    }
-    let offered = u16::from_be_bytes(receive(stream)?);
-    if offered & handshake_flag::FIXED_NEWSTYLE == 0 {
-        return Err(ClientError::Protocol("the server does not speak fixed newstyle"));
-    }
-    let taken = offered & (handshake_flag::FIXED_NEWSTYLE | handshake_flag::NO_ZEROES);
-    stream.write_all(&u32::from(taken).to_be_bytes())?;
-    Ok(())
-}
-
-/// Sends GO without any information request; answers the size of the export.
-fn go(stream: &mut UnixStream, export: &str) -> Result<u64, ClientError> {
-    let name = u32::try_from(export.len()).map_err(|_| ClientError::Protocol("the name is too long to be sent"))?;
-    let length = name.checked_add(6).ok_or(ClientError::Protocol("the name is too long to be sent"))?;
-    let mut message = OptionHeader { magic: wire::OPTION_MAGIC, option: option::GO, length }.encode().to_vec();
-    message.extend(name.to_be_bytes());
-    message.extend(export.as_bytes());
-    message.extend(0_u16.to_be_bytes());
-    stream.write_all(&message)?;
-    let mut size = None;
-    loop {
-        let (reply, data) = option_reply(stream)?;
-        match reply {
-            option_reply::ACK => return size.ok_or(ClientError::Protocol("no size was sent")),
-            option_reply::INFO => size = export_size(&data).or(size),
-            error if option_reply::is_error(error) => {
-                let text = String::from_utf8_lossy(&data).trim_end().to_owned();
-                return Err(ClientError::Refused { reply, text });
-            }
-            _ => return Err(ClientError::Protocol("an unexpected reply to an option")),
-        }
-    }
-}
-
-/// The size in an information reply, if that is what the reply is about.
-fn export_size(data: &[u8]) -> Option<u64> {
-    let mut from = wire::Reader::new(data);
-    if from.u16()? == info::EXPORT { from.u64() } else { None }
-}
-
-/// One reply to GO: its type and its data.
-fn option_reply(stream: &mut UnixStream) -> Result<(u32, Vec<u8>), ClientError> {
-    let header = OptionReplyHeader::decode(&receive(stream)?);
-    if header.magic != wire::OPTION_REPLY_MAGIC || header.option != option::GO {
-        return Err(ClientError::Protocol("a reply to another option"));
-    }
-    if header.length > limits::OPTION_DATA_MAX {
-        return Err(ClientError::Protocol("an option reply too long to be true"));
-    }
-    let mut data = vec![0; header.length as usize];
-    stream.read_exact(&mut data)?;
-    Ok((header.reply, data))
-}
-
-fn receive<const N: usize>(stream: &mut UnixStream) -> Result<[u8; N], ClientError> {
-    let mut bytes = [0; N];
-    stream.read_exact(&mut bytes)?;
-    Ok(bytes)
 }

@@ -1,4 +1,5 @@
-//! Where the demo plays: a temporary directory and a daemon of its own, both gone when the scene is dropped.
+//! Where the demo and the measurements play: a temporary directory and a daemon of its own, both gone when the scene is
+//! dropped.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -11,17 +12,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::Stage;
 use crate::control::api::Status;
 use crate::control::client::{Client, ClientError};
 use crate::limits;
-use crate::nbd::client::ClientError as NbdError;
-
-/// The demo's volume.
-pub const VOLUME: &str = "demo";
-
-/// The demo's key.
-pub const KEY: &str = "alias/demo";
 
 /// How long the daemon may take to answer its first request.
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -43,9 +36,9 @@ const FOREIGN_VARIABLES: [&str; 10] = [
     "WATCHDOG_USEC",
 ];
 
-/// Why the story could not go on.
+/// Why there is no daemon to go on with.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub enum SceneError {
     /// The system refused.
     #[error("could not {doing}: {source}")]
     System {
@@ -57,9 +50,6 @@ pub enum DemoError {
     /// The daemon refused what it should have done, or broke.
     #[error("the daemon: {0}")]
     Daemon(#[from] ClientError),
-    /// The NBD connection failed.
-    #[error("NBD: {0}")]
-    Nbd(#[from] NbdError),
     /// The daemon ended, or never answered.
     #[error("the daemon did not come up; its log ends with: {0}")]
     NotUp(String),
@@ -69,14 +59,21 @@ pub enum DemoError {
 }
 
 /// A directory that only we can read, removed on drop.
-struct TemporaryDir(PathBuf);
+pub(super) struct TemporaryDir(PathBuf);
 
 impl TemporaryDir {
-    fn new(parent: &Path) -> io::Result<Self> {
+    /// One for `what`, in `parent`.
+    pub(super) fn new(parent: &Path, what: &str) -> Result<Self, SceneError> {
         let unique = uuid::Uuid::new_v4().simple().to_string();
-        let path = parent.join(format!("envol-demo-{}", &unique[..12]));
-        DirBuilder::new().mode(0o700).create(&path)?;
+        let path = parent.join(format!("envol-{what}-{}", &unique[..12]));
+        let doing = "make a temporary directory";
+        DirBuilder::new().mode(0o700).create(&path).map_err(|source| SceneError::System { doing, source })?;
         Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -92,17 +89,24 @@ pub struct Scene {
     program: PathBuf,
     client: Client,
     daemon: Option<Child>,
+    state_dir: PathBuf,
     /// Last, so that it goes when nothing uses it any more.
     dir: TemporaryDir,
 }
 
 impl Scene {
-    /// Makes the directory; no daemon runs yet.
-    pub(super) fn set(stage: &Stage) -> Result<Self, DemoError> {
-        let doing = "make a temporary directory";
-        let dir = TemporaryDir::new(&stage.parent).map_err(|source| DemoError::System { doing, source })?;
+    /// A directory for `what` in `parent`, and the state directory in it; no daemon runs yet.
+    pub(super) fn set(program: &Path, parent: &Path, what: &str) -> Result<Self, SceneError> {
+        let dir = TemporaryDir::new(parent, what)?;
         let client = Client::new(dir.0.join("control.sock"));
-        Ok(Self { program: stage.program.clone(), client, daemon: None, dir })
+        let state_dir = dir.0.join("state");
+        Ok(Self { program: program.to_owned(), client, daemon: None, state_dir, dir })
+    }
+
+    /// The same with the state directory elsewhere. (A socket's path has to be short; that of a disk may be long.)
+    pub(super) fn with_state_dir(mut self, state_dir: PathBuf) -> Self {
+        self.state_dir = state_dir;
+        self
     }
 
     /// The daemon's control API.
@@ -122,20 +126,20 @@ impl Scene {
 
     /// The daemon's state directory.
     pub fn state_dir(&self) -> PathBuf {
-        self.dir.0.join("state")
+        self.state_dir.clone()
     }
 
     /// Starts the daemon and waits until it answers.
-    pub(super) fn start(&mut self) -> Result<Status, DemoError> {
+    pub(super) fn start(&mut self) -> Result<Status, SceneError> {
         let doing = "start a daemon";
-        self.spawn().map_err(|source| DemoError::System { doing, source })?;
+        self.spawn().map_err(|source| SceneError::System { doing, source })?;
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             match self.client.get::<Status>("/v1/status") {
                 Ok(status) => return Ok(status),
                 Err(ClientError::Failed(problem)) => return Err(ClientError::Failed(problem).into()),
                 Err(_) if self.has_ended() || Instant::now() > deadline => {
-                    return Err(DemoError::NotUp(self.log_end()));
+                    return Err(SceneError::NotUp(self.log_end()));
                 }
                 Err(_) => thread::sleep(LOOK_EVERY),
             }
@@ -162,9 +166,9 @@ impl Scene {
     }
 
     /// Runs `envol --json WORDS...` as a person or a script would.
-    pub(super) fn run(&self, words: &[&str]) -> Result<Output, DemoError> {
+    pub(super) fn run(&self, words: &[&str]) -> Result<Output, SceneError> {
         let doing = "run envol";
-        self.envol().arg("--json").args(words).output().map_err(|source| DemoError::System { doing, source })
+        self.envol().arg("--json").args(words).output().map_err(|source| SceneError::System { doing, source })
     }
 
     fn has_ended(&mut self) -> bool {
@@ -177,7 +181,7 @@ impl Scene {
     }
 
     /// Ends the daemon with SIGTERM and gives its exit code; `None` where a signal killed it.
-    pub(super) fn stop(&mut self) -> Result<Option<i32>, DemoError> {
+    pub(super) fn stop(&mut self) -> Result<Option<i32>, SceneError> {
         let Some(mut daemon) = self.daemon.take() else { return Ok(None) };
         let stopped = terminate(&mut daemon);
         if stopped.is_err() {
@@ -195,9 +199,9 @@ impl Drop for Scene {
     }
 }
 
-fn terminate(daemon: &mut Child) -> Result<Option<i32>, DemoError> {
+fn terminate(daemon: &mut Child) -> Result<Option<i32>, SceneError> {
     let doing = "end the daemon";
-    let system = |source| DemoError::System { doing, source };
+    let system = |source| SceneError::System { doing, source };
     let pid = i32::try_from(daemon.id()).expect("a process id is a positive i32");
     kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|errno| system(errno.into()))?;
     // A little more than the daemon allows itself.
@@ -209,7 +213,7 @@ fn terminate(daemon: &mut Child) -> Result<Option<i32>, DemoError> {
         }
         thread::sleep(LOOK_EVERY);
     }
-    Err(DemoError::DidNotEnd(patience))
+    Err(SceneError::DidNotEnd(patience))
 }
 
 fn end_hard(daemon: &mut Child) {
@@ -219,7 +223,7 @@ fn end_hard(daemon: &mut Child) {
 }
 
 /// Waits until `look` finds something; gives up, with what it last found, after as long as a start may take.
-pub(super) fn wait_for<T>(mut look: impl FnMut() -> Result<(bool, T), DemoError>) -> Result<T, DemoError> {
+pub(super) fn wait_for<T, E>(mut look: impl FnMut() -> Result<(bool, T), E>) -> Result<T, E> {
     let deadline = Instant::now() + START_DEADLINE;
     loop {
         let (found, seen) = look()?;
