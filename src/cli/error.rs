@@ -62,7 +62,11 @@ impl CliError {
         let mut message = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
-            message = format!("{message}: {cause}");
+            // Some errors say their source themselves.
+            let text = cause.to_string();
+            if !message.ends_with(&text) {
+                message = format!("{message}: {text}");
+            }
             source = cause.source();
         }
         Problem { code: code.to_owned(), message, remedy: remedy.to_owned(), kms_exception: None, exit_code }

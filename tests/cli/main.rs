@@ -1,10 +1,11 @@
-//! The command line as people and scripts meet it: help, tables, errors, exit codes, and the demo.
+//! The command line as people and scripts meet it: help, tables, errors, exit codes, the demo and the measuring.
 //!
 //! Wording is pinned here and nowhere else, by snapshots. Most of it talks to a scripted daemon whose answers are fixed;
-//! `demo` and `daemon` run the real one.
+//! `demo`, `bench` and `daemon` run the real one.
 
 mod answers;
 mod asking;
+mod bench;
 mod daemon;
 mod demo;
 mod failures;
@@ -12,3 +13,7 @@ mod help;
 mod program;
 mod scripted;
 mod terminal;
+
+#[allow(unsafe_code, reason = "signals to our own child processes")]
+#[path = "../support/mod.rs"]
+mod support;

@@ -16,7 +16,7 @@ use crate::bench::report::{Figures, JobReport, Report, RungReport};
 type Canvas<'s> = DrawingArea<SVGBackend<'s>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-const WIDTH: u32 = 1240;
+const WIDTH: u32 = 1290;
 /// Panels beside each other.
 const COLUMNS: usize = 3;
 /// Pixels of a rung's line.
@@ -29,7 +29,9 @@ const PANEL_HEAD: u32 = 38;
 const AXIS: u32 = 34;
 /// Pixels left of the panels, for the rungs' names, and right of each, for its figures.
 const NAMES: u32 = 138;
-const FIGURES: u32 = 118;
+const FIGURES: u32 = 142;
+/// The longest request whose rate is told in requests, not in bytes.
+const SMALL: u32 = 16 << 10;
 
 const PAPER: RGBColor = RGBColor(0xfd, 0xfd, 0xfc);
 const INK: RGBColor = RGBColor(0x1d, 0x23, 0x2b);
@@ -119,7 +121,7 @@ impl<'r> Sheet<'r> {
         );
         text(canvas, &place, (20, 46), 13, PALE_INK, HPos::Left, FontStyle::Normal)?;
         let how = format!(
-            "Median of {} rounds of {} s, all rungs in turn. Right of each line: bytes in a second, and the change from the \
+            "Median of {} rounds of {} s, all rungs in turn. Right of each line: its rate, and the change from the \
              rung below{}.",
             report.settings.rounds,
             report.settings.seconds,
@@ -136,7 +138,9 @@ impl<'r> Sheet<'r> {
         let y = i32::try_from(self.height() - FOOT + 12).expect("a small picture");
         let report = self.report;
         let debug = if report.build == "debug" { ", BUILT WITHOUT OPTIMISATION: no figure means anything" } else { "" };
-        let made = format!("envol {}{debug}", report.version);
+        let absent =
+            report.rungs.iter().filter_map(|rung| Some(format!("  ·  no {}: {}", rung.label, rung.absent.as_ref()?)));
+        let made = format!("envol {}{debug}{}", report.version, absent.collect::<String>());
         text(canvas, &made, (20, y), 12, PALE_INK, HPos::Left, FontStyle::Normal)?;
         let right = (i32::try_from(WIDTH).expect("a small picture") - 20, y);
         text(canvas, &report.time, right, 12, PALE_INK, HPos::Right, FontStyle::Normal)
@@ -176,19 +180,24 @@ impl<'r> Sheet<'r> {
             let Some(figures) = job.of(&rung.id) else { continue };
             let y = count(lines - line) - 0.5;
             mark(&mut chart, (figures, y), *colour, rung.is_of_ladder(), self.axis.start)?;
-            Self::figures(panel, line, figures)?;
+            Self::figures(panel, job, line, figures)?;
         }
         Ok(())
     }
 
     /// Right of a line: its figures.
-    fn figures(panel: &Canvas<'_>, line: usize, figures: &Figures) -> Drawn {
+    fn figures(panel: &Canvas<'_>, job: &JobReport, line: usize, figures: &Figures) -> Drawn {
         let right = i32::try_from(panel.dim_in_pixel().0).expect("small");
         let y = middle_of(line) - 7;
-        let rate = format!("{}B/s", short(figures.bytes_per_second));
-        text(panel, &rate, (right - 56, y), 13, INK, HPos::Right, FontStyle::Normal)?;
-        let ratio = figures.ratio.map(change).unwrap_or_default();
-        text(panel, &ratio, (right - 8, y), 13, INK, HPos::Right, FontStyle::Normal)
+        // Small requests are counted, large ones weighed.
+        let rate = if job.block_size <= SMALL {
+            format!("{} IOPS", short(figures.iops))
+        } else {
+            format!("{}B/s", short(figures.bytes_per_second))
+        };
+        text(panel, &rate, (right - 64, y), 13, INK, HPos::Right, FontStyle::Normal)?;
+        let ratio = figures.ratio.map(change).unwrap_or_default().replace('-', "\u{2212}");
+        text(panel, &ratio, (right - 16, y), 13, INK, HPos::Right, FontStyle::Normal)
     }
 }
 
