@@ -5,6 +5,7 @@
 //! and text to the letter, since they are what the operator, the event and the NBD client are shown.
 
 pub mod embedded;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
