@@ -48,6 +48,9 @@ pub const ALIASES_PER_KEY_MAX: usize = 50;
 /// Days that a KMS key is pending deletion before it is gone, as AWS allows.
 pub const DELETION_WINDOW_DAYS: RangeInclusive<u32> = 7..=30;
 
+/// How far the clock of whoever signs a request to the KMS may be off, as AWS allows.
+pub const SIGNATURE_SKEW: Duration = Duration::from_secs(300);
+
 /// A message between the KMS and its HSM part: a context of 8 KiB, a blob of 6 KiB and the rest fit well within.
 pub const HSM_MESSAGE_MAX: usize = 32 << 10;
 

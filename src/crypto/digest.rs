@@ -1,4 +1,4 @@
-//! Digests and MACs: SHA-256, HMAC-SHA-512, and comparison in constant time.
+//! Digests and MACs: SHA-256, HMAC-SHA-256 and -512, and comparison in constant time.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, Sha512};
@@ -26,6 +26,17 @@ pub fn hmac_sha512(key: &[u8], parts: &[&[u8]]) -> [u8; 64] {
     })
 }
 
+/// HMAC-SHA-256 over the concatenation of `parts`. Check one with [`equal`], never with `==`.
+pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    stack::wiped_after(|| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("an HMAC key may have any length");
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    })
+}
+
 /// Whether two byte strings are equal, in time that depends on their lengths only.
 pub fn equal(one: &[u8], other: &[u8]) -> bool {
     one.ct_eq(other).into()
@@ -42,6 +53,13 @@ mod tests {
         let expected = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(sha256(&[b"abc"]).to_vec(), expected);
         assert_eq!(sha256(&[b"a", b"", b"bc"]).to_vec(), expected);
+    }
+
+    /// RFC 4231, test case 2.
+    #[test]
+    fn hmac_sha256_is_the_published_one() {
+        let expected = hex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]).to_vec(), expected);
     }
 
     /// RFC 4231, test case 2.
