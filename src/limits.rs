@@ -45,11 +45,38 @@ pub const ALIAS_MAX: usize = 256;
 /// Aliases of one KMS key, as AWS allows.
 pub const ALIASES_PER_KEY_MAX: usize = 50;
 
+/// Tags of one KMS key, as AWS allows.
+pub const TAGS_PER_KEY_MAX: usize = 50;
+
+/// Regions in which there are keys: each has a store of its own. AWS has fewer.
+pub const REGIONS_MAX: usize = 64;
+
+/// The name of a region, by the AWS model.
+pub const REGION_NAME_MAX: usize = 32;
+
+/// Access keys of one user, as IAM allows: one in use, and the one that takes its place.
+pub const ACCESS_KEYS_PER_USER: usize = 2;
+
+/// The name of a user, as IAM allows.
+pub const USER_NAME_MAX: usize = 64;
+
 /// Days that a KMS key is pending deletion before it is gone, as AWS allows.
 pub const DELETION_WINDOW_DAYS: RangeInclusive<u32> = 7..=30;
 
 /// How far the clock of whoever signs a request to the KMS may be off, as AWS allows.
 pub const SIGNATURE_SKEW: Duration = Duration::from_secs(300);
+
+/// A request to the KMS over its wire: an attestation document of 256 KiB as base64, and room.
+pub const KMS_BODY_MAX: usize = 512 << 10;
+
+/// The head of a request to the KMS must have arrived by then, and then its body.
+pub const KMS_READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an answer of the KMS may wait for a client that does not read.
+pub const KMS_WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Connections to the KMS at once.
+pub const KMS_CONNECTIONS_MAX: usize = 128;
 
 /// A message between the KMS and its HSM part: a context of 8 KiB, a blob of 6 KiB and the rest fit well within.
 pub const HSM_MESSAGE_MAX: usize = 32 << 10;

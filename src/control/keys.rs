@@ -63,7 +63,7 @@ macro_rules! changes {
             NamedKey(key): NamedKey,
             Sent(Nothing {}): Sent<Nothing>,
         ) -> Answer<api::Key> {
-            change(operated, caller, key, $change).await
+            change(operated, caller, key, |keys, caller, key| $change(keys, caller, key)).await
         }
     )*};
 }

@@ -172,6 +172,18 @@ impl EncryptionContext {
     }
 }
 
+impl Principal {
+    /// The root of `account`.
+    pub fn root(account: &str) -> Self {
+        Self(format!("arn:aws:iam::{account}:root"))
+    }
+
+    /// Whether it is the root of its account.
+    pub fn is_root(&self) -> bool {
+        self.0.starts_with("arn:aws:iam::") && self.0.ends_with(":root")
+    }
+}
+
 /// Names that are text, judged by the KMS and nobody else.
 macro_rules! plain_text {
     ($($name:ty),*) => {$(

@@ -1,6 +1,7 @@
 //! The embedded KMS as its callers meet it: states, texts, aliases, rotation, the audit log, and what survives a
 //! SIGKILL.
 
+mod access;
 mod aliases;
 mod audit;
 mod ciphertext;
@@ -8,6 +9,10 @@ mod domain_key;
 mod hsm;
 mod keys;
 mod kill;
+mod lists;
 mod managed;
+mod regions;
+mod rotation;
 mod store;
+mod tags;
 mod world;

@@ -5,10 +5,11 @@ use std::process::Command;
 
 use envol::kms::KmsError;
 use envol::kms::embedded::{Embedded, Identity, OpenError, StoreError};
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableTable, TableDefinition};
 
 use crate::world::{World, caller, identity};
 
+const KEYS: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("keys");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
 fn used() -> World {
@@ -34,8 +35,35 @@ fn error(world: &World) -> StoreError {
 #[test]
 fn a_store_of_a_newer_schema_is_refused() {
     let world = used();
-    change_meta(&world, "schema", &2u32.to_be_bytes());
-    assert!(matches!(error(&world), StoreError::Newer { found: 2 }));
+    change_meta(&world, "schema", &3u32.to_be_bytes());
+    assert!(matches!(error(&world), StoreError::Newer { found: 3 }));
+}
+
+#[test]
+fn a_store_of_the_first_schema_is_brought_up_to_date() {
+    let world = used();
+    // The records of the first schema lacked tags, rotation and how a material came to be.
+    let database = Database::open(world.dir().join("keys.redb")).expect("opens");
+    let transaction = database.begin_write().expect("begun");
+    transaction.delete_table(TableDefinition::<&str, &[u8]>::new("access keys")).expect("deleted");
+    {
+        let mut keys = transaction.open_table(KEYS).expect("there");
+        let (id, record) =
+            keys.first().expect("read").map(|(id, record)| (id.value(), record.value().to_vec())).expect("one");
+        let mut record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+        let fields = record.as_object_mut().expect("a record");
+        assert!(fields.remove("tags").is_some() && fields.remove("rotation").is_some());
+        fields["materials"][0].as_object_mut().expect("a material").remove("by").expect("there");
+        keys.insert(id, record.to_string().as_bytes()).expect("written");
+    }
+    transaction.commit().expect("committed");
+    drop(database);
+    change_meta(&world, "schema", &1u32.to_be_bytes());
+    let kms = world.open();
+    assert_eq!(kms.list_keys(&caller()).expect("listed")[0].aliases, ["alias/a"]);
+    kms.create_access_key(&envol::kms::Principal::root("000000000000"), "root").expect("made");
+    drop(kms);
+    assert_eq!(world.open().list_keys(&caller()).expect("listed").len(), 1);
 }
 
 #[test]

@@ -41,7 +41,11 @@ impl World {
     }
 
     pub(crate) fn pass_days(&self, days: u64) {
-        self.seconds.fetch_add(days * 86_400, Ordering::SeqCst);
+        self.pass_seconds(days * 86_400);
+    }
+
+    pub(crate) fn pass_seconds(&self, seconds: u64) {
+        self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
     pub(crate) fn try_open(&self) -> Result<Embedded, OpenError> {

@@ -1,38 +1,59 @@
 //! The operations on keys and aliases.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::crypto::random;
-use crate::kms::{KeyName, KmsError, Principal};
+use crate::kms::{KeyName, KmsError};
 use crate::limits;
 
 use super::audit::Call;
-use super::call::{Found, Trail};
+use super::call::{Found, Trail, authorise};
+use super::caller::Caller;
 use super::hsm::KeyId;
-use super::keys::{KeyRecord, MaterialRecord, Operation, StoredManager, StoredState};
+use super::keys::{KeyRecord, MaterialRecord, RotationType, StoredManager, StoredState};
+use super::operation::Operation;
 use super::store::{Change, Lookup};
-use super::{Alias, Embedded, KeyMetadata, aliases, refusal};
+use super::{Alias, Embedded, KeyMetadata, Tag, aliases, refusal, tags};
 
 impl Embedded {
     /// CreateKey, and CreateAlias where `alias` is given (both or neither).
     ///
     /// # Errors
     /// As AWS.
-    pub fn create_key(
+    pub fn create_key<'a>(
         &self,
-        caller: &Principal,
+        caller: impl Into<Caller<'a>>,
         description: &str,
         alias: Option<&str>,
     ) -> Result<KeyMetadata, KmsError> {
+        self.create_tagged_key(caller, description, alias, &[])
+    }
+
+    /// CreateKey with tags, and CreateAlias where `alias` is given (both or neither).
+    ///
+    /// # Errors
+    /// As AWS.
+    pub fn create_tagged_key<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        description: &str,
+        alias: Option<&str>,
+        tags: &[Tag],
+    ) -> Result<KeyMetadata, KmsError> {
+        let caller = caller.into();
         let parameters = vec![("description", Value::from(description))];
         let mut calls = vec![Call { caller, operation: Operation::CreateKey, key: None, context: None, parameters }];
         calls.extend(alias.map(|alias| on_alias(caller, Operation::CreateAlias, alias, None)));
         self.change_together(&calls, |tables, trail| {
             judge_description(description)?;
             alias.map(|alias| self.judge_new_alias(tables, alias)).transpose()?;
-            let key = self.make_key(tables, trail, StoredManager::Customer, description)?;
+            authorise(&calls[0], "CreateKey", None)?;
+            let tags = tags::added(&BTreeMap::new(), tags)?;
+            let key = self.make_key(tables, trail, StoredManager::Customer, description, tags)?;
             if let Some(alias) = alias {
                 self.make_alias(tables, trail, alias, key.id)?;
             }
@@ -44,7 +65,8 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn describe_key(&self, caller: &Principal, key: &KeyName) -> Result<KeyMetadata, KmsError> {
+    pub fn describe_key<'a>(&self, caller: impl Into<Caller<'a>>, key: &KeyName) -> Result<KeyMetadata, KmsError> {
+        let caller = caller.into();
         let provided = self.provide_managed(caller, key);
         let call = on_key(caller, Operation::DescribeKey, key);
         self.observe(&call, |view, trail| {
@@ -58,18 +80,22 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn list_keys(&self, caller: &Principal) -> Result<Vec<KeyMetadata>, KmsError> {
-        let call = on_nothing(caller, Operation::ListKeys);
-        self.observe(&call, |view, _| self.describe_all(view))
+    pub fn list_keys<'a>(&self, caller: impl Into<Caller<'a>>) -> Result<Vec<KeyMetadata>, KmsError> {
+        let call = on_nothing(caller.into(), Operation::ListKeys);
+        self.observe(&call, |view, _| {
+            authorise(&call, "ListKeys", None)?;
+            self.describe_all(view)
+        })
     }
 
     /// EnableKey.
     ///
     /// # Errors
     /// As AWS.
-    pub fn enable_key(&self, caller: &Principal, key: &KeyName) -> Result<KeyMetadata, KmsError> {
-        self.change_key(&on_key(caller, Operation::EnableKey, key), key, |record, _| {
+    pub fn enable_key<'a>(&self, caller: impl Into<Caller<'a>>, key: &KeyName) -> Result<KeyMetadata, KmsError> {
+        self.change_key(&on_key(caller.into(), Operation::EnableKey, key), key, |record, _| {
             record.state = StoredState::Enabled;
+            Ok(())
         })
     }
 
@@ -77,9 +103,10 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn disable_key(&self, caller: &Principal, key: &KeyName) -> Result<KeyMetadata, KmsError> {
-        self.change_key(&on_key(caller, Operation::DisableKey, key), key, |record, _| {
+    pub fn disable_key<'a>(&self, caller: impl Into<Caller<'a>>, key: &KeyName) -> Result<KeyMetadata, KmsError> {
+        self.change_key(&on_key(caller.into(), Operation::DisableKey, key), key, |record, _| {
             record.state = StoredState::Disabled;
+            Ok(())
         })
     }
 
@@ -87,47 +114,57 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn schedule_key_deletion(&self, caller: &Principal, key: &KeyName, days: u32) -> Result<KeyMetadata, KmsError> {
-        let mut call = on_key(caller, Operation::ScheduleKeyDeletion, key);
+    pub fn schedule_key_deletion<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+        days: u32,
+    ) -> Result<KeyMetadata, KmsError> {
+        let mut call = on_key(caller.into(), Operation::ScheduleKeyDeletion, key);
         call.parameters.push(("pendingWindowInDays", days.into()));
-        let described = self.change(&call, |tables, trail| {
+        self.change(&call, |tables, trail| {
             judge_window(days)?;
             let mut key = self.resolve_and_admit(tables, trail, &call, key)?;
             let window = SignedDuration::from_hours(24 * i64::from(days));
             let deletion_date = trail.now.saturating_add(window).map_err(|error| refusal::internal(&error))?;
             key.record.state = StoredState::PendingDeletion { deletion_date };
             tables.put_key(key.id, &key.record)?;
+            self.note_due(&key.record);
             self.describe(tables, &key)
-        })?;
-        self.note_deletion(&described);
-        Ok(described)
+        })
     }
 
     /// CancelKeyDeletion; the key is Disabled then.
     ///
     /// # Errors
     /// As AWS.
-    pub fn cancel_key_deletion(&self, caller: &Principal, key: &KeyName) -> Result<KeyMetadata, KmsError> {
-        self.change_key(&on_key(caller, Operation::CancelKeyDeletion, key), key, |record, _| {
+    pub fn cancel_key_deletion<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+    ) -> Result<KeyMetadata, KmsError> {
+        self.change_key(&on_key(caller.into(), Operation::CancelKeyDeletion, key), key, |record, _| {
             record.state = StoredState::Disabled;
+            Ok(())
         })
     }
 
-    /// RotateKeyOnDemand.
+    /// UpdateKeyDescription.
     ///
     /// # Errors
     /// As AWS.
-    pub fn rotate_key_on_demand(&self, caller: &Principal, key: &KeyName) -> Result<KeyMetadata, KmsError> {
-        let call = on_key(caller, Operation::RotateKeyOnDemand, key);
-        self.change(&call, |tables, trail| {
-            let mut key = self.resolve_and_admit(tables, trail, &call, key)?;
-            if key.record.rotations() >= limits::KEY_ROTATIONS_MAX {
-                return Err(refusal::too_many_rotations(&key.arn));
-            }
-            let material = self.make_material(tables, key.id, trail.now)?;
-            key.record.materials.push(material);
-            tables.put_key(key.id, &key.record)?;
-            self.describe(tables, &key)
+    pub fn update_key_description<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+        description: &str,
+    ) -> Result<KeyMetadata, KmsError> {
+        let mut call = on_key(caller.into(), Operation::UpdateKeyDescription, key);
+        call.parameters.push(("description", description.into()));
+        self.change_key(&call, key, |record, _| {
+            judge_description(description)?;
+            description.clone_into(&mut record.description);
+            Ok(())
         })
     }
 
@@ -135,11 +172,17 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn create_alias(&self, caller: &Principal, name: &str, target: &KeyName) -> Result<Alias, KmsError> {
-        let call = on_alias(caller, Operation::CreateAlias, name, Some(target));
+    pub fn create_alias<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        name: &str,
+        target: &KeyName,
+    ) -> Result<Alias, KmsError> {
+        let call = on_alias(caller.into(), Operation::CreateAlias, name, Some(target));
         self.change(&call, |tables, trail| {
-            self.judge_new_alias(tables, name)?;
+            aliases::judge(name)?;
             let key = self.resolve_and_admit(tables, trail, &call, target)?;
+            self.judge_new_alias(tables, name)?;
             self.make_alias(tables, trail, name, key.id)
         })
     }
@@ -148,11 +191,16 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn update_alias(&self, caller: &Principal, name: &str, target: &KeyName) -> Result<Alias, KmsError> {
-        let call = on_alias(caller, Operation::UpdateAlias, name, Some(target));
+    pub fn update_alias<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        name: &str,
+        target: &KeyName,
+    ) -> Result<Alias, KmsError> {
+        let call = on_alias(caller.into(), Operation::UpdateAlias, name, Some(target));
         self.change(&call, |tables, trail| {
             aliases::judge(name)?;
-            self.existing_alias(tables, trail, name)?;
+            self.existing_alias(tables, trail, &call, name)?;
             let key = self.resolve_and_admit(tables, trail, &call, target)?;
             self.point_alias(tables, name, key.id)
         })
@@ -162,11 +210,11 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn delete_alias(&self, caller: &Principal, name: &str) -> Result<(), KmsError> {
-        let call = on_alias(caller, Operation::DeleteAlias, name, None);
+    pub fn delete_alias<'a>(&self, caller: impl Into<Caller<'a>>, name: &str) -> Result<(), KmsError> {
+        let call = on_alias(caller.into(), Operation::DeleteAlias, name, None);
         self.change(&call, |tables, trail| {
             aliases::judge(name)?;
-            self.existing_alias(tables, trail, name)?;
+            self.existing_alias(tables, trail, &call, name)?;
             Ok(tables.remove_alias(name)?)
         })
     }
@@ -175,9 +223,10 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn list_aliases(&self, caller: &Principal) -> Result<Vec<Alias>, KmsError> {
-        let call = on_nothing(caller, Operation::ListAliases);
+    pub fn list_aliases<'a>(&self, caller: impl Into<Caller<'a>>) -> Result<Vec<Alias>, KmsError> {
+        let call = on_nothing(caller.into(), Operation::ListAliases);
         self.observe(&call, |view, _| {
+            authorise(&call, "ListAliases", None)?;
             Ok(view.all_aliases()?.into_iter().map(|(name, key)| self.alias(name, key)).collect())
         })
     }
@@ -189,6 +238,7 @@ impl Embedded {
         trail: &mut Trail,
         manager: StoredManager,
         description: &str,
+        tags: BTreeMap<String, String>,
     ) -> Result<Found, KmsError> {
         let mut bytes = [0; 16];
         random::fill(&mut bytes);
@@ -200,29 +250,39 @@ impl Embedded {
             manager,
             description: description.to_owned(),
             created: trail.now,
-            materials: vec![self.make_material(tables, id, trail.now)?],
+            materials: vec![self.make_material(tables, id, trail.now, RotationType::default())?],
+            tags,
+            rotation: None,
         };
         tables.put_key(id, &record)?;
         Ok(Found { id, arn, record })
     }
 
-    fn make_material(&self, tables: &mut Change<'_>, key: Uuid, now: Timestamp) -> Result<MaterialRecord, KmsError> {
+    pub(super) fn make_material(
+        &self,
+        tables: &mut Change<'_>,
+        key: Uuid,
+        now: Timestamp,
+        by: RotationType,
+    ) -> Result<MaterialRecord, KmsError> {
         let (id, token) = self.hsm.new_material(&self.identity.account, KeyId(key.into_bytes()))?;
         tables.put_token(key, id, &token)?;
-        Ok(MaterialRecord { id, created: now })
+        Ok(MaterialRecord { id, created: now, by })
     }
 
     /// Resolves, admits, changes the record and writes it.
-    fn change_key(
+    pub(super) fn change_key(
         &self,
         call: &Call<'_>,
         key: &KeyName,
-        change: impl FnOnce(&mut KeyRecord, &Trail),
+        change: impl FnOnce(&mut KeyRecord, &Trail) -> Result<(), KmsError>,
     ) -> Result<KeyMetadata, KmsError> {
         self.change(call, |tables, trail| {
             let mut key = self.resolve_and_admit(tables, trail, call, key)?;
-            change(&mut key.record, trail);
+            change(&mut key.record, trail)?;
             tables.put_key(key.id, &key.record)?;
+            // Remembered too early where the change fails after all: then nothing is found to be due.
+            self.note_due(&key.record);
             self.describe(tables, &key)
         })
     }
@@ -249,34 +309,37 @@ impl Embedded {
         Ok(self.alias(name.to_owned(), key))
     }
 
-    fn existing_alias(&self, tables: &impl Lookup, trail: &mut Trail, name: &str) -> Result<(), KmsError> {
+    /// That the alias is there, and that the caller has the right on the key that it points to.
+    fn existing_alias(
+        &self,
+        tables: &impl Lookup,
+        trail: &mut Trail,
+        call: &Call<'_>,
+        name: &str,
+    ) -> Result<(), KmsError> {
         let arn = self.identity.arn(name);
         let target = tables.alias(name)?.ok_or_else(|| refusal::no_such_alias(&arn))?;
         trail.resources.push(arn);
         trail.resources.push(self.identity.key_arn(target).to_string());
-        Ok(())
+        let key =
+            self.find(tables, target)?.ok_or_else(|| refusal::no_such_key(self.identity.key_arn(target).as_str()))?;
+        authorise(call, call.operation.name(), Some(&key))
     }
 
-    fn alias(&self, name: String, key: Uuid) -> Alias {
+    pub(super) fn alias(&self, name: String, key: Uuid) -> Alias {
         Alias { arn: self.identity.arn(&name), name, target_key_id: key.to_string() }
-    }
-
-    fn note_deletion(&self, described: &KeyMetadata) {
-        let due = described.deletion_date.and_then(|date| Timestamp::try_from(date).ok());
-        let mut next = self.next_deletion.lock();
-        *next = next.into_iter().chain(due).min();
     }
 }
 
-fn on_nothing(caller: &Principal, operation: Operation) -> Call<'_> {
+pub(super) fn on_nothing(caller: Caller<'_>, operation: Operation) -> Call<'_> {
     Call { caller, operation, key: None, context: None, parameters: Vec::new() }
 }
 
-fn on_key<'a>(caller: &'a Principal, operation: Operation, key: &'a KeyName) -> Call<'a> {
+pub(super) fn on_key<'a>(caller: Caller<'a>, operation: Operation, key: &'a KeyName) -> Call<'a> {
     Call { caller, operation, key: Some(key.as_str()), context: None, parameters: Vec::new() }
 }
 
-fn on_alias<'a>(caller: &'a Principal, operation: Operation, name: &str, target: Option<&KeyName>) -> Call<'a> {
+fn on_alias<'a>(caller: Caller<'a>, operation: Operation, name: &str, target: Option<&KeyName>) -> Call<'a> {
     let mut parameters = vec![("aliasName", Value::from(name))];
     parameters.extend(target.map(|target| ("targetKeyId", Value::from(target.as_str()))));
     Call { caller, operation, key: None, context: None, parameters }

@@ -13,19 +13,21 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::kms::{EncryptionContext, KmsError, Principal};
+use crate::kms::{EncryptionContext, KmsError};
 use crate::sync::Mutex;
 
 use super::Identity;
-use super::keys::Operation;
+use super::caller::{Caller, SignedRequest};
+use super::operation::Operation;
 
 /// The log's file, in the KMS's directory.
 pub(super) const FILE: &str = "audit.ndjson";
 
 /// A call, as it was asked.
+#[derive(Clone)]
 pub(super) struct Call<'a> {
     /// Who asks.
-    pub(super) caller: &'a Principal,
+    pub(super) caller: Caller<'a>,
     /// What for.
     pub(super) operation: Operation,
     /// The key, as the caller names it.
@@ -112,14 +114,14 @@ fn event(
 ) -> Value {
     let mut event = json!({
         "eventVersion": "1.08",
-        "userIdentity": { "arn": call.caller.as_str() },
+        "userIdentity": { "arn": call.caller.principal.as_str() },
         "eventTime": time.to_string(),
-        "eventSource": "kms.amazonaws.com",
+        "eventSource": if call.operation.is_of_iam() { "iam.amazonaws.com" } else { "kms.amazonaws.com" },
         "eventName": call.operation.name(),
         "awsRegion": identity.region,
         "requestParameters": parameters(call),
         "responseElements": null,
-        "requestID": Uuid::new_v4().to_string(),
+        "requestID": call.caller.request.map_or_else(Uuid::new_v4, |request| request.id).to_string(),
         "eventID": Uuid::new_v4().to_string(),
         "readOnly": call.operation.is_read_only(),
         "resources": resources.iter().map(|arn| resource(identity, arn)).collect::<Vec<_>>(),
@@ -128,6 +130,9 @@ fn event(
         "recipientAccountId": identity.account,
         "eventCategory": "Management",
     });
+    if let Some(request) = call.caller.request {
+        add_origin(&mut event, identity, request);
+    }
     if let Some(error) = failure {
         let (code, message) = error_fields(error);
         event["errorCode"] = code.into();
@@ -136,8 +141,18 @@ fn event(
     event
 }
 
+/// What only a signed request has.
+fn add_origin(event: &mut Value, identity: &Identity, request: &SignedRequest) {
+    event["userIdentity"]["accountId"] = identity.account.as_str().into();
+    event["userIdentity"]["accessKeyId"] = request.access_key_id.as_str().into();
+    event["sourceIPAddress"] = request.source.as_str().into();
+    if let Some(agent) = &request.user_agent {
+        event["userAgent"] = agent.as_str().into();
+    }
+}
+
 fn parameters(call: &Call<'_>) -> Value {
-    let mut shown = Map::new();
+    let mut shown = call.caller.request.map(|request| request.shown.clone()).unwrap_or_default();
     if let Some(key) = call.key {
         shown.insert("keyId".to_owned(), key.into());
     }

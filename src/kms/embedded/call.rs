@@ -4,7 +4,7 @@
 //! the log is written before the next change may begin, so lines stand in the order of effect, and once a DisableKey
 //! has returned no Decrypt under that key succeeds. A call whose line cannot be written gets no answer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::slice;
 
 use jiff::Timestamp;
@@ -13,12 +13,17 @@ use uuid::Uuid;
 use crate::kms::{KeyArn, KeyName, KmsError, Principal};
 
 use super::audit::Call;
-use super::keys::{KeyRecord, Named, Operation, StoredManager, permit};
+use super::caller::{Caller, SignedRequest};
+use super::keys::{KeyRecord, Named, StoredManager};
+use super::operation::{Operation, permit};
 use super::store::{Change, Lookup, StoreError, View};
-use super::{Embedded, KeyMetadata, aliases, refusal};
+use super::{Embedded, KeyMetadata, aliases, refusal, rotation};
 
 /// Who does what time alone brings about.
 const SERVICE: &str = "kms.amazonaws.com";
+
+/// The only algorithm that symmetric keys have.
+pub(super) const ALGORITHM: &str = "SYMMETRIC_DEFAULT";
 
 /// What is learnt about a call while it is carried out.
 pub(super) struct Trail {
@@ -43,10 +48,10 @@ impl Embedded {
         work: impl FnOnce(&View, &mut Trail) -> Result<T, KmsError>,
     ) -> Result<T, KmsError> {
         let now = self.now();
-        let expired = self.expire(now);
+        let passed = self.pass_time(now);
         let _others_may_read = self.order.read();
         self.answer(slice::from_ref(call), now, |trail| {
-            expired?;
+            passed?;
             work(&self.store.view()?, trail)
         })
     }
@@ -67,10 +72,10 @@ impl Embedded {
         work: impl FnOnce(&mut Change<'_>, &mut Trail) -> Result<T, KmsError>,
     ) -> Result<T, KmsError> {
         let now = self.now();
-        let expired = self.expire(now);
+        let passed = self.pass_time(now);
         let _alone = self.order.write();
         self.answer(calls, now, |trail| {
-            expired?;
+            passed?;
             self.store.change(|tables| work(tables, trail))
         })
     }
@@ -89,13 +94,17 @@ impl Embedded {
             .iter()
             .try_for_each(|call| self.audit.record(&self.identity, now, call, &trail.resources, failure))
             .map_err(|error| refusal::internal(&error))?;
+        calls.iter().filter_map(|call| call.caller.request).for_each(SignedRequest::set_recorded);
         outcome
     }
 
-    /// Finds the key that `name` means.
-    pub(super) fn resolve(&self, tables: &impl Lookup, name: &str) -> Result<Found, KmsError> {
+    /// Finds the key that `name` means. Whom AWS's wire brings is bound by its rule on aliases.
+    pub(super) fn resolve(&self, tables: &impl Lookup, call: &Call<'_>, name: &str) -> Result<Found, KmsError> {
         let id = match self.identity.read_name(name)? {
             Named::Key(id) => id,
+            Named::Alias(_) if call.caller.request.is_some() && !call.operation.takes_alias() => {
+                return Err(refusal::invalid_key_id(name));
+            }
             Named::Alias(alias) => {
                 tables.alias(&alias)?.ok_or_else(|| refusal::no_such_alias(&self.identity.arn(&alias)))?
             }
@@ -108,11 +117,26 @@ impl Embedded {
         Ok(tables.key(id)?.map(|record| Found { id, arn: self.identity.key_arn(id), record }))
     }
 
-    /// Whether the call may be done to `key`: first by right, then by the key's state.
+    /// Whether the call may be done to `key`: by right, by the key's state, and by what the key is for.
     pub(super) fn admit(&self, trail: &mut Trail, call: &Call<'_>, key: &Found) -> Result<(), KmsError> {
+        self.admit_as(trail, call, key, call.operation.name())
+    }
+
+    /// [`Embedded::admit`], where the right has another name than the operation.
+    pub(super) fn admit_as(
+        &self,
+        trail: &mut Trail,
+        call: &Call<'_>,
+        key: &Found,
+        action: &str,
+    ) -> Result<(), KmsError> {
         trail.resources.push(key.arn.to_string());
-        authorise(call, key)?;
-        permit(call.operation, key.record.state.into(), &key.arn)
+        authorise(call, action, Some(key))?;
+        permit(call.operation, key.record.state.into(), &key.arn)?;
+        match call.caller.request.and_then(|request| request.algorithm.as_deref()) {
+            Some(algorithm) if algorithm != ALGORITHM => Err(refusal::incompatible_algorithm(algorithm)),
+            _ => Ok(()),
+        }
     }
 
     /// [`Embedded::resolve`], then [`Embedded::admit`].
@@ -123,9 +147,24 @@ impl Embedded {
         call: &Call<'_>,
         name: &KeyName,
     ) -> Result<Found, KmsError> {
-        let key = self.resolve(tables, name.as_str())?;
+        let key = self.resolve(tables, call, name.as_str())?;
         self.admit(trail, call, &key)?;
         Ok(key)
+    }
+
+    /// Leaves a line for a request that was refused before it came to a key.
+    ///
+    /// # Errors
+    /// `refusal` itself, or why the line could not be written.
+    pub fn refuse<T>(
+        &self,
+        request: &SignedRequest,
+        operation: &'static str,
+        refusal: KmsError,
+    ) -> Result<T, KmsError> {
+        let operation = Operation::named(operation);
+        let call = Call { caller: request.into(), operation, key: None, context: None, parameters: Vec::new() };
+        self.answer(slice::from_ref(&call), self.now(), |_| Err(refusal))
     }
 
     /// What DescribeKey says of `key`.
@@ -148,77 +187,96 @@ impl Embedded {
     }
 
     /// Makes the managed key where `name` means it and it does not exist.
-    pub(super) fn provide_managed(&self, caller: &Principal, name: &KeyName) -> Result<(), KmsError> {
+    pub(super) fn provide_managed(&self, caller: Caller<'_>, name: &KeyName) -> Result<(), KmsError> {
         let named = self.identity.read_name(name.as_str());
         if named != Ok(Named::Alias(aliases::EBS.to_owned())) || self.store.view()?.alias(aliases::EBS)?.is_some() {
             return Ok(());
         }
         let call = Call { caller, operation: Operation::CreateKey, key: None, context: None, parameters: Vec::new() };
+        authorise(&call, call.operation.name(), None)?;
         self.change(&call, |tables, trail| {
             // Another caller may have been first.
             if tables.alias(aliases::EBS)?.is_none() {
                 let description = "Default key that protects my EBS volumes when no other key is defined";
-                let key = self.make_key(tables, trail, StoredManager::Aws, description)?;
+                let mut key = self.make_key(tables, trail, StoredManager::Aws, description, BTreeMap::new())?;
+                key.record.rotation = Some(rotation::every(rotation::PERIOD_DAYS, trail.now)?);
+                tables.put_key(key.id, &key.record)?;
                 tables.put_alias(aliases::EBS, key.id)?;
+                self.note_due(&key.record);
             }
             Ok(())
         })
     }
 
-    /// Removes the keys whose deletion date has come.
-    pub(super) fn expire(&self, now: Timestamp) -> Result<(), KmsError> {
-        if self.next_deletion.lock().is_none_or(|due| due > now) {
+    /// Does what time alone brings about: removes the keys whose deletion date has come, rotates those whose rotation
+    /// date has.
+    pub(super) fn pass_time(&self, now: Timestamp) -> Result<(), KmsError> {
+        if self.next_due.lock().is_none_or(|due| due > now) {
             return Ok(());
         }
         let _alone = self.order.write();
-        let (gone, next) = self.store.change(|tables| {
-            let mut gone = Vec::new();
-            let mut next: Option<Timestamp> = None;
-            for (id, due) in deletions(tables)? {
-                if due <= now {
+        let (done, next) = self.store.change(|tables| {
+            let mut done = Vec::new();
+            for (id, mut record) in tables.all_keys()? {
+                if record.deletion_date().is_some_and(|due| due <= now) {
                     tables.remove_key(id)?;
-                    gone.push(id);
-                } else {
-                    next = Some(next.map_or(due, |next| next.min(due)));
+                    done.push((id, Operation::DeleteKey));
+                } else if record.rotation_date().is_some_and(|due| due <= now) {
+                    self.rotate_automatically(tables, id, &mut record, now)?;
+                    done.push((id, Operation::RotateKey));
                 }
             }
-            Ok::<_, StoreError>((gone, next))
+            Ok::<_, KmsError>((done, next_due(tables)?))
         })?;
-        *self.next_deletion.lock() = next;
-        gone.into_iter().try_for_each(|id| self.record_deletion(now, id))
+        *self.next_due.lock() = next;
+        done.into_iter().try_for_each(|(id, operation)| self.record_passing(now, id, operation))
     }
 
-    fn record_deletion(&self, now: Timestamp, id: Uuid) -> Result<(), KmsError> {
-        let caller = Principal::new(SERVICE);
-        let call =
-            Call { caller: &caller, operation: Operation::DeleteKey, key: None, context: None, parameters: Vec::new() };
+    /// Remembers when time will next do something to a key with this record.
+    pub(super) fn note_due(&self, record: &KeyRecord) {
+        let mut next = self.next_due.lock();
+        *next = next.into_iter().chain(due(record)).min();
+    }
+
+    fn record_passing(&self, now: Timestamp, id: Uuid, operation: Operation) -> Result<(), KmsError> {
+        let service = Principal::new(SERVICE);
+        let caller = Caller::from(&service);
+        let call = Call { caller, operation, key: None, context: None, parameters: Vec::new() };
         self.answer(slice::from_ref(&call), now, |trail| {
             trail.resources.push(self.identity.key_arn(id).to_string());
             Ok(())
         })
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         Timestamp::try_from((self.clock)()).expect("the clock shows a year of four digits")
     }
 }
 
-/// The earliest date on which a key goes.
-pub(super) fn next_deletion(tables: &impl Lookup) -> Result<Option<Timestamp>, StoreError> {
-    Ok(deletions(tables)?.into_iter().map(|(_, due)| due).min())
+/// The earliest date on which something happens to a key.
+pub(super) fn next_due(tables: &impl Lookup) -> Result<Option<Timestamp>, StoreError> {
+    Ok(tables.all_keys()?.iter().filter_map(|(_, record)| due(record)).min())
 }
 
-fn deletions(tables: &impl Lookup) -> Result<Vec<(Uuid, Timestamp)>, StoreError> {
-    let keys = tables.all_keys()?.into_iter();
-    Ok(keys.filter_map(|(id, record)| record.deletion_date().map(|due| (id, due))).collect())
+fn due(record: &KeyRecord) -> Option<Timestamp> {
+    record.deletion_date().into_iter().chain(record.rotation_date()).min()
 }
 
-/// Whether the caller has the right. A key managed for EBS may be used and looked at, and nobody may change it; on
-/// all other keys whoever may call the KMS has every right.
-fn authorise(call: &Call<'_>, key: &Found) -> Result<(), KmsError> {
-    let changes_key = !call.operation.is_read_only();
-    if changes_key && key.record.manager == StoredManager::Aws {
-        return Err(refusal::access_denied(call.caller, call.operation));
+/// Whether the caller has the right to `action` on `key`, or on no key at all: the one place where this is decided.
+///
+/// Whoever came through a door of the daemon's own has been admitted there. Of those who sign requests, the account's
+/// root has every right and nobody else any. A key managed for EBS may be used and looked at, by the daemon, and nobody
+/// may change it; who signs requests may only look at it.
+pub(super) fn authorise(call: &Call<'_>, action: &str, key: Option<&Found>) -> Result<(), KmsError> {
+    let principal = call.caller.principal;
+    let signed = call.caller.request.is_some();
+    if signed && !principal.is_root() {
+        return Err(refusal::no_policy_allows(principal, action, key.map(|key| &key.arn)));
+    }
+    let managed = key.is_some_and(|key| key.record.manager == StoredManager::Aws);
+    let uses = call.operation.is_cryptographic();
+    if managed && (!call.operation.is_read_only() || (signed && uses)) {
+        return Err(refusal::access_denied(principal, action));
     }
     Ok(())
 }
@@ -232,7 +290,7 @@ fn metadata(key: &Found, aliases: Vec<String>) -> KeyMetadata {
         description: key.record.description.clone(),
         created: key.record.created.into(),
         deletion_date: key.record.deletion_date().map(Into::into),
-        rotations: u32::try_from(key.record.rotations()).expect("rotations are limited"),
+        rotations: u32::try_from(key.record.rotated().len()).unwrap_or(u32::MAX),
         current_key_material_id: key.record.current().id.to_string(),
         aliases,
     }

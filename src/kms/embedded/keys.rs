@@ -1,4 +1,4 @@
-//! A key as the store keeps it, its states, and which operation each state allows.
+//! A key as the store keeps it, and its states; which operation each state allows is in `operation`.
 //!
 //! ```text
 //!            DisableKey                 ScheduleKeyDeletion
@@ -7,8 +7,11 @@
 //! ```
 //! The store keeps what is lasting; ARNs follow from the identity. Names of keys are read here too.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::kms::{KeyArn, KmsError};
@@ -27,6 +30,28 @@ pub(super) struct KeyRecord {
     pub(super) created: Timestamp,
     /// Oldest first; the last is the current one. Never empty.
     pub(super) materials: Vec<MaterialRecord>,
+    #[serde(default)]
+    pub(super) tags: BTreeMap<String, String>,
+    /// Automatic rotation, where it is on.
+    #[serde(default)]
+    pub(super) rotation: Option<Rotation>,
+}
+
+/// Automatic rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rotation {
+    pub(super) period_days: u32,
+    pub(super) next: Timestamp,
+}
+
+/// How a material came to be, the first one aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum RotationType {
+    Automatic,
+    #[default]
+    OnDemand,
 }
 
 /// What the store keeps of one material, beside its token.
@@ -35,6 +60,9 @@ pub(super) struct KeyRecord {
 pub(super) struct MaterialRecord {
     pub(super) id: MaterialId,
     pub(super) created: Timestamp,
+    /// Means nothing for the first one.
+    #[serde(default)]
+    pub(super) by: RotationType,
 }
 
 /// [`KeyState`] with what belongs to it.
@@ -53,28 +81,6 @@ pub(super) enum StoredManager {
     Aws,
 }
 
-/// Every operation, as AWS spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
-    CreateKey,
-    DescribeKey,
-    ListKeys,
-    EnableKey,
-    DisableKey,
-    ScheduleKeyDeletion,
-    CancelKeyDeletion,
-    DeleteKey,
-    RotateKeyOnDemand,
-    CreateAlias,
-    UpdateAlias,
-    DeleteAlias,
-    ListAliases,
-    Encrypt,
-    Decrypt,
-    GenerateDataKey,
-    GenerateDataKeyWithoutPlaintext,
-}
-
 /// A key's name, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Named {
@@ -90,9 +96,19 @@ impl KeyRecord {
         self.materials.last().expect("a key is made with a material and loses none")
     }
 
+    /// The materials that a rotation made, oldest first.
+    pub(super) fn rotated(&self) -> &[MaterialRecord] {
+        &self.materials[1..]
+    }
+
     /// On-demand rotations so far.
-    pub(super) fn rotations(&self) -> usize {
-        self.materials.len() - 1
+    pub(super) fn on_demand_rotations(&self) -> usize {
+        self.rotated().iter().filter(|material| material.by == RotationType::OnDemand).count()
+    }
+
+    /// When it is rotated next, should it be enabled then.
+    pub(super) fn rotation_date(&self) -> Option<Timestamp> {
+        self.rotation.filter(|_| self.state == StoredState::Enabled).map(|rotation| rotation.next)
     }
 
     /// When it will be gone.
@@ -123,57 +139,52 @@ impl From<StoredManager> for Manager {
     }
 }
 
-impl Operation {
-    /// Its name.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::CreateKey => "CreateKey",
-            Self::DescribeKey => "DescribeKey",
-            Self::ListKeys => "ListKeys",
-            Self::EnableKey => "EnableKey",
-            Self::DisableKey => "DisableKey",
-            Self::ScheduleKeyDeletion => "ScheduleKeyDeletion",
-            Self::CancelKeyDeletion => "CancelKeyDeletion",
-            Self::DeleteKey => "DeleteKey",
-            Self::RotateKeyOnDemand => "RotateKeyOnDemand",
-            Self::CreateAlias => "CreateAlias",
-            Self::UpdateAlias => "UpdateAlias",
-            Self::DeleteAlias => "DeleteAlias",
-            Self::ListAliases => "ListAliases",
-            Self::Encrypt => "Encrypt",
-            Self::Decrypt => "Decrypt",
-            Self::GenerateDataKey => "GenerateDataKey",
-            Self::GenerateDataKeyWithoutPlaintext => "GenerateDataKeyWithoutPlaintext",
-        }
-    }
-
-    /// Whether it is one that uses key material.
-    pub(super) fn is_cryptographic(self) -> bool {
-        matches!(self, Self::Encrypt | Self::Decrypt | Self::GenerateDataKey | Self::GenerateDataKeyWithoutPlaintext)
-    }
-
-    /// Whether it changes nothing, as CloudTrail counts it.
-    pub(super) fn is_read_only(self) -> bool {
-        self.is_cryptographic() || matches!(self, Self::DescribeKey | Self::ListKeys | Self::ListAliases)
-    }
-}
-
-/// Whether `state` allows `operation`.
-pub(super) fn permit(operation: Operation, state: KeyState, key: &KeyArn) -> Result<(), KmsError> {
-    use Operation as Op;
-    match (operation, state) {
-        (Op::DescribeKey | Op::DeleteAlias | Op::ListKeys | Op::ListAliases | Op::CreateKey | Op::DeleteKey, _) => {
-            Ok(())
-        }
-        (Op::CancelKeyDeletion, KeyState::PendingDeletion) => Ok(()),
-        (Op::CancelKeyDeletion, _) => Err(refusal::not_pending_deletion(key)),
-        (_, KeyState::Enabled) => Ok(()),
-        (_, KeyState::PendingDeletion) => Err(refusal::pending_deletion(key)),
-        (
-            Op::EnableKey | Op::DisableKey | Op::ScheduleKeyDeletion | Op::CreateAlias | Op::UpdateAlias,
-            KeyState::Disabled,
-        ) => Ok(()),
-        (_, KeyState::Disabled) => Err(refusal::disabled(key)),
+impl StoredManager {
+    /// The text of the policy that such a key has: as AWS gives it to a key made without one, and to `alias/aws/ebs`.
+    pub(super) fn policy(self, identity: &Identity) -> String {
+        let (account, region) = (&identity.account, &identity.region);
+        let root = json!({ "AWS": format!("arn:aws:iam::{account}:root") });
+        let policy = match self {
+            Self::Customer => json!({
+                "Version": "2012-10-17",
+                "Id": "key-default-1",
+                "Statement": [{
+                    "Sid": "Enable IAM User Permissions",
+                    "Effect": "Allow",
+                    "Principal": root,
+                    "Action": "kms:*",
+                    "Resource": "*",
+                }],
+            }),
+            Self::Aws => json!({
+                "Version": "2012-10-17",
+                "Id": "auto-ebs-2",
+                "Statement": [
+                    {
+                        "Sid": "Allow access through EBS for all principals in the account that are authorized to use EBS",
+                        "Effect": "Allow",
+                        "Principal": { "AWS": "*" },
+                        "Action": [
+                            "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:CreateGrant",
+                            "kms:DescribeKey",
+                        ],
+                        "Resource": "*",
+                        "Condition": { "StringEquals": {
+                            "kms:CallerAccount": account,
+                            "kms:ViaService": format!("ec2.{region}.amazonaws.com"),
+                        } },
+                    },
+                    {
+                        "Sid": "Allow direct access to key metadata to the account",
+                        "Effect": "Allow",
+                        "Principal": root,
+                        "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant"],
+                        "Resource": "*",
+                    },
+                ],
+            }),
+        };
+        format!("{policy:#}")
     }
 }
 
@@ -188,8 +199,8 @@ impl Identity {
         format!("arn:aws:kms:{}:{}:{resource}", self.region, self.account)
     }
 
-    /// Reads a key's name in any of its forms. Some operations of AWS take no alias; that is a rule of its wire, not
-    /// of keys.
+    /// Reads a key's name in any of its forms. Some operations of AWS take no alias; that is a rule of its wire
+    /// (`call`), not of keys.
     pub(super) fn read_name(&self, name: &str) -> Result<Named, KmsError> {
         if name.is_empty() {
             return Err(refusal::validation("keyId", None, "have length greater than or equal to 1"));

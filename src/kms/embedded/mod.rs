@@ -2,26 +2,38 @@
 //! durable.
 //!
 //! A request goes through, in this order: its own validity, the key that it names, the caller's right, the key's
-//! state, the work. `call` is the one path that all of them take; `admin` has the operations on keys and aliases,
-//! `usage` those that use a key. Exceptions carry AWS's names and texts (`refusal`). Nothing is acknowledged before
+//! state, the work. `call` is the one path that all of them take; `admin`, `rotation`, `tags` and `lists` have the
+//! operations on keys and aliases, `usage` those that use a key. Exceptions carry AWS's names and texts (`refusal`). Nothing is acknowledged before
 //! it is durable (`store`) and in the audit log (`audit`). Here is what callers see, and how the parts are opened
 //! together.
 
+mod access_keys;
 mod admin;
 mod aliases;
 mod audit;
 mod blob;
 mod call;
+mod caller;
 mod domain_key;
 pub mod hsm;
 mod keys;
+mod lists;
+mod operation;
 mod refusal;
+mod regions;
+mod rotation;
 mod store;
+mod tags;
 mod usage;
 
+pub use access_keys::{AccessKey, NewAccessKey};
+pub use caller::{Caller, SignedRequest};
 pub use domain_key::DomainKeyError;
+pub use lists::{Page, PageOf};
+pub use rotation::{RotationEntry, RotationStatus};
 pub use store::StoreError;
-pub use usage::{ClearDataKey, Decrypted, Plaintext};
+pub use tags::Tag;
+pub use usage::{ClearDataKey, Decrypted, Plaintext, ReEncrypted, ReEncryption, Sealed};
 
 use std::fs;
 use std::io;
@@ -36,6 +48,7 @@ use crate::sync::{Arc, Mutex, RwLock};
 use crate::sys::locked::LockingFailed;
 use audit::AuditLog;
 use hsm::{Hsm, HsmError};
+use regions::Regions;
 use store::Store;
 
 /// Tells the time; another one in tests.
@@ -134,17 +147,21 @@ pub enum OpenError {
     NoLockedMemory(#[from] LockingFailed),
 }
 
-/// The embedded KMS.
+/// The embedded KMS, in one region.
 pub struct Embedded {
     store: Store,
-    hsm: hsm::Client,
-    audit: AuditLog,
+    hsm: Arc<hsm::Client>,
+    audit: Arc<AuditLog>,
     identity: Identity,
     clock: Clock,
     /// Shared by calls that read, held alone by one that changes something, until its line is in the log.
     order: RwLock<()>,
-    /// When the next key goes, or earlier.
-    next_deletion: Mutex<Option<Timestamp>>,
+    /// When the next key goes or is rotated, or earlier.
+    next_due: Mutex<Option<Timestamp>>,
+    /// Where the store lies.
+    dir: PathBuf,
+    /// The same account in other regions, as far as they have been asked for.
+    regions: Regions,
 }
 
 impl Embedded {
@@ -168,10 +185,32 @@ impl Embedded {
     /// Where store, log or HSM cannot be used, or do not belong together.
     pub fn with_hsm(dir: &Path, hsm: hsm::Client, identity: Identity, clock: Clock) -> Result<Self, OpenError> {
         make_private(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
-        let store = Store::open(dir, &identity, &hsm.check_value()?)?;
         let audit = AuditLog::open(dir).map_err(OpenError::AuditLog)?;
-        let next_deletion = Mutex::new(call::next_deletion(&store.view()?)?);
-        Ok(Self { store, hsm, audit, identity, clock, order: RwLock::new(()), next_deletion })
+        Self::in_place(dir, Arc::new(hsm), Arc::new(audit), identity, clock)
+    }
+
+    /// Opens the store in `dir`, which is there.
+    fn in_place(
+        dir: &Path,
+        hsm: Arc<hsm::Client>,
+        audit: Arc<AuditLog>,
+        identity: Identity,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let store = Store::open(dir, &identity, &hsm.check_value()?)?;
+        let next_due = Mutex::new(call::next_due(&store.view()?)?);
+        let (dir, order, regions) = (dir.to_owned(), RwLock::new(()), Regions::default());
+        Ok(Self { store, hsm, audit, identity, clock, order, next_due, dir, regions })
+    }
+
+    /// The time, by this KMS's clock.
+    pub fn time(&self) -> SystemTime {
+        (self.clock)()
+    }
+
+    /// Whose keys these are.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 }
 

@@ -2,8 +2,6 @@
 
 use crate::kms::{KeyArn, KmsError, Principal};
 
-use super::keys::Operation;
-
 fn refused(exception: &str, message: impl Into<String>) -> KmsError {
     KmsError::Refused { exception: exception.to_owned(), message: message.into() }
 }
@@ -84,15 +82,80 @@ pub(super) fn too_many_rotations(key: &KeyArn) -> KmsError {
 }
 
 /// `AccessDeniedException` by the policy of a managed key.
-pub(super) fn access_denied(caller: &Principal, operation: Operation) -> KmsError {
+pub(super) fn access_denied(caller: &Principal, action: &str) -> KmsError {
     refused(
         "AccessDeniedException",
         format!(
-            "User: {caller} is not authorized to perform: kms:{} on this resource because the resource does not exist in \
-             this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
-            operation.name()
+            "User: {caller} is not authorized to perform: kms:{action} on this resource because the resource does not \
+             exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies \
+             access"
         ),
     )
+}
+
+/// `AccessDeniedException` of a caller to whom no policy gives the right.
+pub(super) fn no_policy_allows(caller: &Principal, action: &str, key: Option<&KeyArn>) -> KmsError {
+    let resource = key.map_or("*", KeyArn::as_str);
+    refused(
+        "AccessDeniedException",
+        format!(
+            "User: {caller} is not authorized to perform: kms:{action} on resource: {resource} because no identity-based \
+             policy allows the kms:{action} action"
+        ),
+    )
+}
+
+/// `AccessDeniedException` of access keys, which are the account root's matter.
+pub(super) fn not_root(caller: &Principal, action: &str) -> KmsError {
+    refused("AccessDeniedException", format!("User: {caller} is not authorized to perform: iam:{action}"))
+}
+
+/// `DryRunOperationException`: all of it would have been done.
+pub(super) fn dry_run() -> KmsError {
+    refused("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.")
+}
+
+/// `InvalidKeyUsageException` of an algorithm that symmetric keys do not have.
+pub(super) fn incompatible_algorithm(algorithm: &str) -> KmsError {
+    refused(
+        "InvalidKeyUsageException",
+        format!("Algorithm {algorithm} is incompatible with key spec SYMMETRIC_DEFAULT."),
+    )
+}
+
+/// `TagException` with its text.
+pub(super) fn tag(message: &str) -> KmsError {
+    refused("TagException", message)
+}
+
+/// `InvalidMarkerException` of a marker that the list did not give out.
+pub(super) fn invalid_marker() -> KmsError {
+    refused("InvalidMarkerException", "The marker was not given out by this list.")
+}
+
+/// `NotFoundException` of a key policy that is not called `default`.
+pub(super) fn no_such_policy() -> KmsError {
+    refused("NotFoundException", "No such policy exists")
+}
+
+/// `ConflictException` of a rotation by hand shortly before an automatic one.
+pub(super) fn rotation_is_near(key: &KeyArn) -> KmsError {
+    refused("ConflictException", format!("{key} is about to be rotated automatically."))
+}
+
+/// `NoSuchEntityException` of an access key that is not there.
+pub(super) fn no_such_access_key(id: &str) -> KmsError {
+    refused("NoSuchEntityException", format!("The Access Key with id {id} cannot be found."))
+}
+
+/// `LimitExceededException` of one access key too many.
+pub(super) fn too_many_access_keys(most: usize) -> KmsError {
+    refused("LimitExceededException", format!("Cannot exceed quota for AccessKeysPerUser: {most}"))
+}
+
+/// `LimitExceededException` of one region too many.
+pub(super) fn too_many_regions(most: usize) -> KmsError {
+    refused("LimitExceededException", format!("There are keys in {most} regions, and no more are allowed."))
 }
 
 /// `AccessDeniedException` of a blob whose key is not here.

@@ -1,10 +1,11 @@
-//! The store: keys, materials and aliases in one transactional file, durable when a change returns.
+//! The store: keys, materials, aliases and access keys in one transactional file, durable when a change returns.
 //!
 //! ```text
 //! meta       name -> bytes          format, schema, check value of the domain key, account, region
 //! keys       key id -> KeyRecord as JSON
 //! materials  key id | material id -> token (sealed under the domain key; root material is nowhere in clear)
 //! aliases    alias/NAME -> key id
+//! access     access key id -> AccessKeyRecord as JSON (its secret sealed under the domain key)
 //! ```
 //! A change is one write transaction: whole and on disk once it returns, or not there at all. Readers see a snapshot.
 //! The file is made under another name and renamed when complete, so that a torn one is never found under its own.
@@ -12,6 +13,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Bound;
 use std::path::Path;
 
 use redb::{
@@ -23,6 +25,7 @@ use uuid::Uuid;
 use crate::limits;
 
 use super::Identity;
+use super::access_keys::AccessKeyRecord;
 use super::hsm::{MaterialId, TOKEN_BYTES};
 use super::keys::KeyRecord;
 
@@ -31,11 +34,15 @@ const KEYS: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("ke
 const MATERIALS: TableDefinition<'static, [u8; 48], [u8; TOKEN_BYTES]> = TableDefinition::new("materials");
 const ALIASES: TableDefinition<'static, &str, [u8; 16]> = TableDefinition::new("aliases");
 
+const ACCESS_KEYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("access keys");
+
 const FILE: &str = "keys.redb";
 const UNFINISHED: &str = "keys.redb.new";
 const FORMAT: &[u8] = b"envol embedded KMS store";
 /// The newest schema that this program reads and the one it writes.
-const SCHEMA: u32 = 1;
+///
+/// 2 has access keys, and tags and rotation in the records of keys.
+const SCHEMA: u32 = 2;
 
 /// The store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -102,10 +109,11 @@ impl From<DatabaseError> for StoreError {
 pub(super) struct Store(Database);
 
 /// The tables, of a snapshot or of a change.
-pub(super) struct Tables<K, M, A> {
+pub(super) struct Tables<K, M, A, C> {
     keys: K,
     materials: M,
     aliases: A,
+    access_keys: C,
 }
 
 /// The tables of a snapshot.
@@ -113,6 +121,7 @@ pub(super) type View = Tables<
     ReadOnlyTable<[u8; 16], &'static [u8]>,
     ReadOnlyTable<[u8; 48], [u8; TOKEN_BYTES]>,
     ReadOnlyTable<&'static str, [u8; 16]>,
+    ReadOnlyTable<&'static str, &'static [u8]>,
 >;
 
 /// The tables of a change that is not committed.
@@ -120,6 +129,7 @@ pub(super) type Change<'t> = Tables<
     Table<'t, [u8; 16], &'static [u8]>,
     Table<'t, [u8; 48], [u8; TOKEN_BYTES]>,
     Table<'t, &'static str, [u8; 16]>,
+    Table<'t, &'static str, &'static [u8]>,
 >;
 
 /// What both can tell.
@@ -134,6 +144,12 @@ pub(super) trait Lookup {
     fn alias(&self, name: &str) -> Result<Option<Uuid>, StoreError>;
     /// Every alias, sorted by name.
     fn all_aliases(&self) -> Result<Vec<(String, Uuid)>, StoreError>;
+    /// The first `count` keys behind `place`, by id.
+    fn keys_behind(&self, place: Option<Uuid>, count: usize) -> Result<Vec<Uuid>, StoreError>;
+    /// The record of an access key.
+    fn access_key(&self, id: &str) -> Result<Option<AccessKeyRecord>, StoreError>;
+    /// Every access key, sorted by id.
+    fn all_access_keys(&self) -> Result<Vec<(String, AccessKeyRecord)>, StoreError>;
 }
 
 /// Whether `dir` holds a store.
@@ -153,11 +169,23 @@ impl Store {
             .set_check_integrity_on_open(true)
             .open(&path)?;
         let store = Self(database);
-        store.judge_meta(identity, check_value)?;
+        if store.judge_meta(identity, check_value)? < SCHEMA {
+            store.bring_up_to_date()?;
+        }
         Ok(store)
     }
 
-    fn judge_meta(&self, identity: &Identity, check_value: &[u8; 32]) -> Result<(), StoreError> {
+    /// Takes a store of an older program to the newest schema; what its records lack has a default.
+    fn bring_up_to_date(&self) -> Result<(), StoreError> {
+        let transaction = self.0.begin_write()?;
+        transaction.open_table(ACCESS_KEYS)?;
+        transaction.open_table(META)?.insert("schema", SCHEMA.to_be_bytes().as_slice())?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Refuses a store that is not this one's; answers its schema.
+    fn judge_meta(&self, identity: &Identity, check_value: &[u8; 32]) -> Result<u32, StoreError> {
         let snapshot = self.0.begin_read()?;
         let meta = snapshot.open_table(META).map_err(|error| match error {
             redb::TableError::TableDoesNotExist(_) => StoreError::Foreign,
@@ -181,7 +209,7 @@ impl Store {
         if account != identity.account || region != identity.region {
             return Err(StoreError::OtherIdentity { account, region });
         }
-        Ok(())
+        Ok(schema)
     }
 
     /// A snapshot, as of the last change that returned.
@@ -191,6 +219,7 @@ impl Store {
             keys: snapshot.open_table(KEYS)?,
             materials: snapshot.open_table(MATERIALS)?,
             aliases: snapshot.open_table(ALIASES)?,
+            access_keys: snapshot.open_table(ACCESS_KEYS)?,
         })
     }
 
@@ -205,6 +234,7 @@ impl Store {
                 keys: transaction.open_table(KEYS).map_err(StoreError::from)?,
                 materials: transaction.open_table(MATERIALS).map_err(StoreError::from)?,
                 aliases: transaction.open_table(ALIASES).map_err(StoreError::from)?,
+                access_keys: transaction.open_table(ACCESS_KEYS).map_err(StoreError::from)?,
             };
             work(&mut tables)?
         };
@@ -233,6 +263,7 @@ fn make(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<(), S
         transaction.open_table(KEYS)?;
         transaction.open_table(MATERIALS)?;
         transaction.open_table(ALIASES)?;
+        transaction.open_table(ACCESS_KEYS)?;
     }
     transaction.commit()?;
     database.close()?;
@@ -242,11 +273,12 @@ fn make(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<(), S
     Ok(())
 }
 
-impl<K, M, A> Lookup for Tables<K, M, A>
+impl<K, M, A, C> Lookup for Tables<K, M, A, C>
 where
     K: ReadableTable<[u8; 16], &'static [u8]>,
     M: ReadableTable<[u8; 48], [u8; TOKEN_BYTES]>,
     A: ReadableTable<&'static str, [u8; 16]>,
+    C: ReadableTable<&'static str, &'static [u8]>,
 {
     fn key(&self, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
         let value = self.keys.get(id.into_bytes())?;
@@ -273,6 +305,25 @@ where
         let entries = self.aliases.iter()?.map(|entry| {
             let (name, id) = entry?;
             Ok((name.value().to_owned(), Uuid::from_bytes(id.value())))
+        });
+        entries.collect()
+    }
+
+    fn keys_behind(&self, place: Option<Uuid>, count: usize) -> Result<Vec<Uuid>, StoreError> {
+        let from = place.map_or(Bound::Unbounded, |place| Bound::Excluded(place.into_bytes()));
+        let entries = self.keys.range::<[u8; 16]>((from, Bound::Unbounded))?.take(count);
+        entries.map(|entry| Ok(Uuid::from_bytes(entry?.0.value()))).collect()
+    }
+
+    fn access_key(&self, id: &str) -> Result<Option<AccessKeyRecord>, StoreError> {
+        let value = self.access_keys.get(id)?;
+        value.map(|value| serde_json::from_slice(value.value()).map_err(StoreError::from)).transpose()
+    }
+
+    fn all_access_keys(&self) -> Result<Vec<(String, AccessKeyRecord)>, StoreError> {
+        let entries = self.access_keys.iter()?.map(|entry| {
+            let (id, record) = entry?;
+            Ok((id.value().to_owned(), serde_json::from_slice(record.value())?))
         });
         entries.collect()
     }
@@ -307,6 +358,18 @@ impl Change<'_> {
     pub(super) fn remove_alias(&mut self, name: &str) -> Result<(), StoreError> {
         self.aliases.remove(name)?;
         Ok(())
+    }
+
+    /// Writes the record of an access key.
+    pub(super) fn put_access_key(&mut self, id: &str, record: &AccessKeyRecord) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(record)?;
+        self.access_keys.insert(id, bytes.as_slice())?;
+        Ok(())
+    }
+
+    /// Removes an access key; whether it was there.
+    pub(super) fn remove_access_key(&mut self, id: &str) -> Result<bool, StoreError> {
+        Ok(self.access_keys.remove(id)?.is_some())
     }
 
     /// Removes a key with its materials and aliases.

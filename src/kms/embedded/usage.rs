@@ -11,11 +11,13 @@ use crate::limits;
 use crate::secret::Secret;
 use crate::sys::locked::LockedMemory;
 
+use super::admin::on_nothing;
 use super::audit::Call;
 use super::blob::{Claim, canonical};
-use super::call::Found;
+use super::call::{ALGORITHM, Found, Trail, authorise};
+use super::caller::Caller;
 use super::hsm::{Failure, HsmError, KeyId, Material, MaterialId, TOKEN_BYTES};
-use super::keys::Operation;
+use super::operation::Operation;
 use super::store::{Lookup, StoreError, View};
 use super::{Embedded, refusal};
 
@@ -26,6 +28,16 @@ const _: () = assert!(VOLUME_KEY_BYTES as usize == DATA_KEY_BYTES, "the two must
 /// Clear bytes, in locked memory, wiped on drop.
 pub struct Plaintext(LockedMemory);
 
+/// What Encrypt and GenerateDataKeyWithoutPlaintext answer.
+pub struct Sealed {
+    /// What was sealed.
+    pub wrapped: WrappedKey,
+    /// The key that sealed it.
+    pub key: KeyArn,
+    /// The id of its material.
+    pub material: String,
+}
+
 /// What [`Embedded::generate_data_key`] answers.
 pub struct ClearDataKey {
     /// The clear data key.
@@ -34,6 +46,33 @@ pub struct ClearDataKey {
     pub wrapped: WrappedKey,
     /// The key that sealed it.
     pub key: KeyArn,
+    /// The id of its material.
+    pub material: String,
+}
+
+/// What [`Embedded::re_encrypt`] answers.
+pub struct ReEncrypted {
+    /// The blob that was given, as it was sealed before.
+    pub source: KeyArn,
+    /// The material that opened it.
+    pub source_material: String,
+    /// The new blob and what sealed it.
+    pub sealed: Sealed,
+}
+
+/// What [`Embedded::re_encrypt`] is about.
+#[derive(Clone, Copy)]
+pub struct ReEncryption<'a> {
+    /// The blob.
+    pub blob: &'a WrappedKey,
+    /// The key that sealed it; whichever it names where `None`.
+    pub from: Option<&'a KeyName>,
+    /// What it was sealed with.
+    pub context: &'a EncryptionContext,
+    /// The key that is to seal it anew.
+    pub to: &'a KeyName,
+    /// What it is to be sealed with.
+    pub to_context: &'a EncryptionContext,
 }
 
 /// What [`Embedded::decrypt_bytes`] answers.
@@ -42,9 +81,22 @@ pub struct Decrypted {
     pub plaintext: Plaintext,
     /// The key that opened them.
     pub key: KeyArn,
+    /// The id of its material.
+    pub material: String,
+}
+
+/// A blob with the key and the material that open it.
+struct Opening {
+    key: Found,
+    material: MaterialId,
+    token: [u8; TOKEN_BYTES],
 }
 
 impl Plaintext {
+    pub(super) fn new(bytes: LockedMemory) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes.
     pub fn expose(&self) -> &[u8] {
         self.0.bytes()
@@ -56,49 +108,69 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn encrypt(
+    pub fn encrypt<'a>(
         &self,
-        caller: &Principal,
+        caller: impl Into<Caller<'a>>,
         key: &KeyName,
         plaintext: &[u8],
         context: &EncryptionContext,
-    ) -> Result<GeneratedKey, KmsError> {
-        let call = using(caller, Operation::Encrypt, Some(key.as_str()), context, algorithm());
+    ) -> Result<Sealed, KmsError> {
+        let call = using(caller.into(), Operation::Encrypt, Some(key.as_str()), context, algorithm());
         let valid = judge_plaintext(plaintext).and_then(|()| judge_context(context));
-        let (blob, key) = self.with_current_material(&call, key, valid, |material, associated| {
+        let (blob, key, material) = self.with_current_material(&call, key, valid, |material, associated| {
             self.hsm.encrypt(material, associated, plaintext)
         })?;
-        Ok(GeneratedKey { wrapped: wrapped(blob)?, key })
+        Ok(Sealed { wrapped: wrapped(blob)?, key, material })
     }
 
     /// Decrypt; without `key`, whichever key the blob names.
     ///
     /// # Errors
     /// As AWS.
-    pub fn decrypt_bytes(
+    pub fn decrypt_bytes<'a>(
         &self,
-        caller: &Principal,
+        caller: impl Into<Caller<'a>>,
         key: Option<&KeyName>,
         blob: &WrappedKey,
         context: &EncryptionContext,
     ) -> Result<Decrypted, KmsError> {
-        let call = using(caller, Operation::Decrypt, key.map(KeyName::as_str), context, algorithm());
-        let claim = Claim::decode(blob.bytes());
+        let call = using(caller.into(), Operation::Decrypt, key.map(KeyName::as_str), context, algorithm());
         self.observe(&call, |view, trail| {
             let associated = judge_context(context)?;
-            let key = self.key_of_blob(view, &call, claim)?;
-            self.admit(trail, &call, &key)?;
-            let claim = claim.ok_or_else(refusal::invalid_ciphertext)?;
-            if claim.key.0 != *key.id.as_bytes() {
-                return Err(refusal::incorrect_key());
-            }
-            if !key.record.materials.iter().any(|material| material.id == claim.material) {
-                return Err(refusal::invalid_ciphertext());
-            }
-            let token = view.token(key.id, claim.material)?.ok_or(StoreError::MaterialMissing)?;
-            let material = self.material(&key, claim.material, &token);
-            let plaintext = self.hsm.decrypt(material, &associated, blob.bytes())?;
-            Ok(Decrypted { plaintext: Plaintext(plaintext), key: key.arn })
+            let Opening { key, material: id, token } = self.opening(view, trail, &call, blob, "Decrypt")?;
+            end_dry_run(&call)?;
+            let plaintext = self.hsm.decrypt(self.material(&key, id, &token), &associated, blob.bytes())?;
+            Ok(Decrypted { plaintext: Plaintext(plaintext), key: key.arn, material: id.to_string() })
+        })
+    }
+
+    /// ReEncrypt: the plaintext is never seen outside the HSM.
+    ///
+    /// # Errors
+    /// As AWS.
+    pub fn re_encrypt<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        asked: &ReEncryption<'a>,
+    ) -> Result<ReEncrypted, KmsError> {
+        let shown = ("destinationKeyId", Value::from(asked.to.as_str()));
+        let from = asked.from.map(KeyName::as_str);
+        let call = using(caller.into(), Operation::ReEncrypt, from, asked.context, shown);
+        let provided = self.provide_managed(call.caller, asked.to);
+        self.observe(&call, |view, trail| {
+            let (context, to_context) = (judge_context(asked.context)?, judge_context(asked.to_context)?);
+            provided?;
+            let Opening { key, material, token } = self.opening(view, trail, &call, asked.blob, "ReEncryptFrom")?;
+            let to = self.resolve(view, &call, asked.to.as_str())?;
+            self.admit_as(trail, &call, &to, "ReEncryptTo")?;
+            end_dry_run(&call)?;
+            let current = to.record.current().id;
+            let to_token = view.token(to.id, current)?.ok_or(StoreError::MaterialMissing)?;
+            let from = (self.material(&key, material, &token), context.as_slice());
+            let into = (self.material(&to, current, &to_token), to_context.as_slice());
+            let blob = self.hsm.re_encrypt(from, asked.blob.bytes(), into)?;
+            let sealed = Sealed { wrapped: wrapped(blob)?, key: to.arn, material: current.to_string() };
+            Ok(ReEncrypted { source: key.arn, source_material: material.to_string(), sealed })
         })
     }
 
@@ -106,26 +178,84 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn generate_data_key(
+    pub fn generate_data_key<'a>(
         &self,
-        caller: &Principal,
+        caller: impl Into<Caller<'a>>,
         key: &KeyName,
         bytes: u16,
         context: &EncryptionContext,
     ) -> Result<ClearDataKey, KmsError> {
         let shown = ("numberOfBytes", Value::from(bytes));
-        let call = using(caller, Operation::GenerateDataKey, Some(key.as_str()), context, shown);
+        let call = using(caller.into(), Operation::GenerateDataKey, Some(key.as_str()), context, shown);
         let valid = judge_length(bytes).and_then(|()| judge_context(context));
-        let (data_key, key) = self.with_current_material(&call, key, valid, |material, associated| {
+        let (data_key, key, material) = self.with_current_material(&call, key, valid, |material, associated| {
             self.hsm.generate_data_key(material, associated, bytes)
         })?;
-        Ok(ClearDataKey { plaintext: Plaintext(data_key.plaintext), wrapped: wrapped(data_key.blob)?, key })
+        Ok(ClearDataKey { plaintext: Plaintext(data_key.plaintext), wrapped: wrapped(data_key.blob)?, key, material })
+    }
+
+    /// GenerateDataKeyWithoutPlaintext: 1 to 1,024 bytes.
+    ///
+    /// # Errors
+    /// As AWS.
+    pub fn generate_sealed_data_key<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+        bytes: u16,
+        context: &EncryptionContext,
+    ) -> Result<Sealed, KmsError> {
+        let shown = ("numberOfBytes", Value::from(bytes));
+        let operation = Operation::GenerateDataKeyWithoutPlaintext;
+        let call = using(caller.into(), operation, Some(key.as_str()), context, shown);
+        let valid = judge_length(bytes).and_then(|()| judge_context(context));
+        let (blob, key, material) = self.with_current_material(&call, key, valid, |material, associated| {
+            self.hsm.generate_data_key_without_plaintext(material, associated, bytes)
+        })?;
+        Ok(Sealed { wrapped: wrapped(blob)?, key, material })
+    }
+
+    /// GenerateRandom: 1 to 1,024 bytes.
+    ///
+    /// # Errors
+    /// As AWS.
+    pub fn generate_random<'a>(&self, caller: impl Into<Caller<'a>>, bytes: u16) -> Result<Plaintext, KmsError> {
+        let mut call = on_nothing(caller.into(), Operation::GenerateRandom);
+        call.parameters.push(("numberOfBytes", bytes.into()));
+        self.observe(&call, |_, _| {
+            judge_length(bytes)?;
+            authorise(&call, "GenerateRandom", None)?;
+            Ok(Plaintext(self.hsm.random(bytes)?))
+        })
+    }
+
+    /// What opens `blob`: the key is admitted and is the blob's.
+    fn opening(
+        &self,
+        view: &View,
+        trail: &mut Trail,
+        call: &Call<'_>,
+        blob: &WrappedKey,
+        action: &str,
+    ) -> Result<Opening, KmsError> {
+        let claim = Claim::decode(blob.bytes());
+        let key = self.key_of_blob(view, call, claim)?;
+        self.admit_as(trail, call, &key, action)?;
+        let claim = claim.ok_or_else(refusal::invalid_ciphertext)?;
+        if claim.key.0 != *key.id.as_bytes() {
+            return Err(refusal::incorrect_key());
+        }
+        if !key.record.materials.iter().any(|material| material.id == claim.material) {
+            return Err(refusal::invalid_ciphertext());
+        }
+        let token = view.token(key.id, claim.material)?.ok_or(StoreError::MaterialMissing)?;
+        Ok(Opening { key, material: claim.material, token })
     }
 
     /// The key that the call names, or else the one that the blob does.
     fn key_of_blob(&self, view: &View, call: &Call<'_>, claim: Option<Claim>) -> Result<Found, KmsError> {
         if let Some(name) = call.key {
-            return self.resolve(view, name);
+            return self.resolve(view, call, name);
         }
         let claim = claim.ok_or_else(refusal::invalid_ciphertext)?;
         self.find(view, Uuid::from_bytes(claim.key.0))?.ok_or_else(refusal::unknown_blob_key)
@@ -139,15 +269,16 @@ impl Embedded {
         name: &KeyName,
         valid: Result<Vec<u8>, KmsError>,
         work: impl FnOnce(Material<'_>, &[u8]) -> Result<T, HsmError>,
-    ) -> Result<(T, KeyArn), KmsError> {
+    ) -> Result<(T, KeyArn, String), KmsError> {
         let ready = valid.and_then(|associated| self.provide_managed(call.caller, name).map(|()| associated));
         self.observe(call, |view, trail| {
             let associated = ready?;
             let key = self.resolve_and_admit(view, trail, call, name)?;
+            end_dry_run(call)?;
             let current = key.record.current().id;
             let token = view.token(key.id, current)?.ok_or(StoreError::MaterialMissing)?;
             let done = work(self.material(&key, current, &token), &associated)?;
-            Ok((done, key.arn))
+            Ok((done, key.arn, current.to_string()))
         })
     }
 
@@ -163,12 +294,8 @@ impl Kms for Embedded {
         key: &KeyName,
         context: &EncryptionContext,
     ) -> Result<GeneratedKey, KmsError> {
-        let shown = ("numberOfBytes", Value::from(VOLUME_KEY_BYTES));
-        let call = using(caller, Operation::GenerateDataKeyWithoutPlaintext, Some(key.as_str()), context, shown);
-        let (blob, key) = self.with_current_material(&call, key, judge_context(context), |material, associated| {
-            self.hsm.generate_data_key_without_plaintext(material, associated, VOLUME_KEY_BYTES)
-        })?;
-        Ok(GeneratedKey { wrapped: wrapped(blob)?, key })
+        let made = self.generate_sealed_data_key(caller, key, VOLUME_KEY_BYTES, context)?;
+        Ok(GeneratedKey { wrapped: made.wrapped, key: made.key })
     }
 
     fn decrypt(
@@ -198,13 +325,20 @@ impl From<HsmError> for KmsError {
     }
 }
 
-/// The only algorithm that symmetric keys have.
 fn algorithm() -> (&'static str, Value) {
-    ("encryptionAlgorithm", "SYMMETRIC_DEFAULT".into())
+    ("encryptionAlgorithm", ALGORITHM.into())
+}
+
+/// Where the caller only asks if it would be done, this is where the answer is known.
+fn end_dry_run(call: &Call<'_>) -> Result<(), KmsError> {
+    match call.caller.request {
+        Some(request) if request.dry_run => Err(refusal::dry_run()),
+        _ => Ok(()),
+    }
 }
 
 fn using<'a>(
-    caller: &'a Principal,
+    caller: Caller<'a>,
     operation: Operation,
     key: Option<&'a str>,
     context: &'a EncryptionContext,

@@ -60,7 +60,7 @@ impl Claim {
             return Err(invalid_signature(format!("'{missing}' must be a 'SignedHeader' in the AWS Authorization.")));
         }
         let (date, time) = date_of(headers)?;
-        if !date.starts_with(day) {
+        if date[..8] != *day {
             return Err(invalid_signature(format!(
                 "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: \
                  '{day}' != '{}', from '{date}'.",
@@ -164,7 +164,7 @@ impl<'a> Fields<'a> {
 fn date_of(headers: &HeaderMap) -> Result<(&str, Timestamp), KmsError> {
     let missing = || incomplete("Authorization header requires existence of an 'X-Amz-Date' header.");
     let date = headers.get("x-amz-date").ok_or_else(missing)?.to_str().map_err(|_| missing())?;
-    let time = DateTime::strptime("%Y%m%dT%H%M%SZ", date).ok().filter(|_| date.len() == 16);
+    let time = DateTime::strptime("%Y%m%dT%H%M%SZ", date).ok().filter(|_| date.len() == 16 && date.is_ascii());
     let time = time.and_then(|time| TimeZone::UTC.to_timestamp(time).ok());
     let wrong = || incomplete(format!("Date must be in ISO-8601 'basic format'. Got '{date}'."));
     Ok((date, time.ok_or_else(wrong)?))
@@ -271,6 +271,7 @@ mod tests {
                 "InvalidSignatureException: Credential should be scoped with a",
             ),
             (credential("20270114/us-east-1/kms/aws4_request"), "InvalidSignatureException: Date in Credential scope"),
+            (credential("/us-east-1/kms/aws4_request"), "InvalidSignatureException: Date in Credential scope"),
             (
                 credential("20270115/us-east-1/kms/aws4_request").replace(";x-amz-target", ""),
                 "InvalidSignatureException: 'x-amz-target' must be a 'SignedHeader'",

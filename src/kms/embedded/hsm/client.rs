@@ -116,11 +116,32 @@ impl Client {
         context: &[u8],
         blob: &[u8],
     ) -> Result<LockedMemory, HsmError> {
-        let message = self.exchange(&Request::Decrypt { token: material.into(), context, blob })?;
-        match answer(&message)? {
-            Reply::Plaintext(plaintext) => locked_copy(plaintext),
-            _ => Err(HsmError::BadReply),
-        }
+        self.plaintext(&Request::Decrypt { token: material.into(), context, blob })
+    }
+
+    /// What is sealed in `blob`, sealed anew by `to` with `to_context`; it is never seen outside the HSM.
+    pub(in crate::kms::embedded) fn re_encrypt(
+        &self,
+        (material, context): (Material<'_>, &[u8]),
+        blob: &[u8],
+        (to, to_context): (Material<'_>, &[u8]),
+    ) -> Result<Vec<u8>, HsmError> {
+        self.blob(&Request::ReEncrypt { token: material.into(), context, blob, to: to.into(), to_context })
+    }
+
+    /// Random bytes.
+    pub(in crate::kms::embedded) fn random(&self, bytes: u16) -> Result<LockedMemory, HsmError> {
+        self.plaintext(&Request::Random { bytes })
+    }
+
+    /// `secret`, sealed under the domain key for `purpose`.
+    pub(in crate::kms::embedded) fn keep(&self, purpose: &[u8], secret: &[u8]) -> Result<Vec<u8>, HsmError> {
+        self.blob(&Request::Keep { purpose, secret })
+    }
+
+    /// What was kept for `purpose`.
+    pub(in crate::kms::embedded) fn recall(&self, purpose: &[u8], kept: &[u8]) -> Result<LockedMemory, HsmError> {
+        self.plaintext(&Request::Recall { purpose, kept })
     }
 
     /// A new data key, clear and sealed.
@@ -147,6 +168,14 @@ impl Client {
         bytes: u16,
     ) -> Result<Vec<u8>, HsmError> {
         self.blob(&Request::GenerateDataKeyWithoutPlaintext { token: material.into(), context, bytes })
+    }
+
+    fn plaintext(&self, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
+        let message = self.exchange(request)?;
+        match answer(&message)? {
+            Reply::Plaintext(plaintext) => locked_copy(plaintext),
+            _ => Err(HsmError::BadReply),
+        }
     }
 
     fn blob(&self, request: &Request<'_>) -> Result<Vec<u8>, HsmError> {

@@ -8,6 +8,7 @@
 
 mod cipher;
 mod client;
+mod kept;
 mod protocol;
 mod server;
 mod token;
@@ -148,6 +149,12 @@ mod tests {
         hsm.ask(&Request::GenerateDataKey { token, context, bytes: 64 }, bytes);
         let unseen = hsm.ask(&Request::GenerateDataKeyWithoutPlaintext { token, context, bytes: 64 }, bytes);
         assert_eq!(unseen.len(), OVERHEAD + 64);
+        let to = hsm.new_material();
+        let to = Token { material: to.0, sealed: &to.1, ..token };
+        let anew = Request::ReEncrypt { token, context, blob: &blob, to, to_context: b"other" };
+        let anew = hsm.ask(&anew, bytes);
+        assert_eq!(hsm.ask(&Request::Decrypt { token: to, context: b"other", blob: &anew }, bytes), plaintext);
+        assert_eq!(hsm.ask(&Request::Random { bytes: 32 }, bytes).len(), 32);
         let root = DomainKeys::derive(&domain_key()).expect("locks").open(&token).expect("opened");
         assert!(hsm.has(plaintext), "the record is of what crossed");
         for half in root.expose().chunks(16).chain(domain_key().expose().chunks(16)) {

@@ -40,6 +40,14 @@ pub(super) enum Request<'a> {
     GenerateDataKey { token: Token<'a>, context: &'a [u8], bytes: u16 },
     /// A new data key, sealed only.
     GenerateDataKeyWithoutPlaintext { token: Token<'a>, context: &'a [u8], bytes: u16 },
+    /// Opens `blob` and seals what was in it anew.
+    ReEncrypt { token: Token<'a>, context: &'a [u8], blob: &'a [u8], to: Token<'a>, to_context: &'a [u8] },
+    /// Random bytes.
+    Random { bytes: u16 },
+    /// Seals a secret of the KMS's own under the domain key, for one purpose.
+    Keep { purpose: &'a [u8], secret: &'a [u8] },
+    /// Opens what was kept for that purpose.
+    Recall { purpose: &'a [u8], kept: &'a [u8] },
 }
 
 /// What the HSM answers.
@@ -93,6 +101,13 @@ impl<'a> Request<'a> {
             Self::GenerateDataKeyWithoutPlaintext { token, context, bytes } => {
                 token_message(6, &token, context, &bytes.to_be_bytes())
             }
+            Self::ReEncrypt { token, context, blob, to, to_context } => {
+                let (from, to) = (token_fields(&token), token_fields(&to));
+                message(7, &[&from[..], &[context, blob], &to, &[to_context]].concat())
+            }
+            Self::Random { bytes } => message(8, &[&bytes.to_be_bytes()]),
+            Self::Keep { purpose, secret } => message(9, &[purpose, secret]),
+            Self::Recall { purpose, kept } => message(10, &[purpose, kept]),
         }
     }
 
@@ -109,6 +124,16 @@ impl<'a> Request<'a> {
                 context: fields.next()?,
                 bytes: fields.number()?,
             },
+            7 => Self::ReEncrypt {
+                token: fields.token()?,
+                context: fields.next()?,
+                blob: fields.next()?,
+                to: fields.token()?,
+                to_context: fields.next()?,
+            },
+            8 => Self::Random { bytes: fields.number()? },
+            9 => Self::Keep { purpose: fields.next()?, secret: fields.next()? },
+            10 => Self::Recall { purpose: fields.next()?, kept: fields.next()? },
             _ => return Err(Malformed),
         };
         fields.end().map(|()| request)
@@ -164,7 +189,11 @@ impl Failure {
 }
 
 fn token_message(kind: u8, token: &Token<'_>, context: &[u8], last: &[u8]) -> Result<LockedMemory, LockingFailed> {
-    message(kind, &[token.account, &token.key.0, &token.material.0, token.sealed, context, last])
+    message(kind, &[&token_fields(token)[..], &[context, last]].concat())
+}
+
+fn token_fields<'t>(token: &'t Token<'_>) -> [&'t [u8]; 4] {
+    [token.account, &token.key.0, &token.material.0, token.sealed]
 }
 
 /// One message in locked memory of its size.
@@ -263,6 +292,10 @@ mod tests {
             Request::Decrypt { token: token(), context: b"", blob: b"b" },
             Request::GenerateDataKey { token: token(), context: b"c", bytes: 64 },
             Request::GenerateDataKeyWithoutPlaintext { token: token(), context: b"c", bytes: 1024 },
+            Request::ReEncrypt { token: token(), context: b"c", blob: b"b", to: token(), to_context: b"" },
+            Request::Random { bytes: 32 },
+            Request::Keep { purpose: b"p", secret: b"s" },
+            Request::Recall { purpose: b"p", kept: b"k" },
         ];
         for request in requests {
             let message = request.encode().expect("locks");

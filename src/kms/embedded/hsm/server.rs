@@ -9,7 +9,7 @@ use crate::sys::locked::{LockedMemory, LockingFailed};
 
 use super::protocol::{Failure, Reply, Request, Token, read_frame, write_frame};
 use super::token::DomainKeys;
-use super::{MaterialId, cipher};
+use super::{MaterialId, cipher, kept};
 
 /// The HSM.
 pub struct Hsm {
@@ -85,6 +85,18 @@ impl Hsm {
                 let (_, blob) = self.data_key(&token, context, bytes)?;
                 Ok(Reply::Blob(blob.bytes()).encode()?)
             }
+            Request::ReEncrypt { token, context, blob, to, to_context } => {
+                let plaintext = cipher::open(&self.domain.open(&token)?, context, blob)?;
+                let blob = self.seal(&to, to_context, plaintext.bytes())?;
+                Ok(Reply::Blob(blob.bytes()).encode()?)
+            }
+            Request::Random { bytes } => Ok(Reply::Plaintext(random_bytes(bytes)?.bytes()).encode()?),
+            Request::Keep { purpose, secret } => {
+                Ok(Reply::Blob(kept::seal(self.domain.keeping(), purpose, secret)?.bytes()).encode()?)
+            }
+            Request::Recall { purpose, kept } => {
+                Ok(Reply::Plaintext(kept::open(self.domain.keeping(), purpose, kept)?.bytes()).encode()?)
+            }
         }
     }
 
@@ -98,12 +110,17 @@ impl Hsm {
     }
 
     fn data_key(&self, token: &Token<'_>, context: &[u8], bytes: u16) -> Result<(LockedMemory, LockedMemory), Failure> {
-        if bytes == 0 {
-            return Err(Failure::Malformed);
-        }
-        let mut plaintext = LockedMemory::zeroed(usize::from(bytes))?;
-        random::fill(plaintext.bytes_mut());
+        let plaintext = random_bytes(bytes)?;
         let blob = self.seal(token, context, plaintext.bytes())?;
         Ok((plaintext, blob))
     }
+}
+
+fn random_bytes(count: u16) -> Result<LockedMemory, Failure> {
+    if count == 0 {
+        return Err(Failure::Malformed);
+    }
+    let mut bytes = LockedMemory::zeroed(usize::from(count))?;
+    random::fill(bytes.bytes_mut());
+    Ok(bytes)
 }

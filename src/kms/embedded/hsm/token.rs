@@ -20,9 +20,10 @@ const BODY_END: usize = NONCE_END + 32;
 /// Bytes of a token.
 pub(in crate::kms::embedded) const TOKEN_BYTES: usize = BODY_END + TAG_BYTES;
 
-/// What the domain key is used for: two keys derived from it, itself kept no longer.
+/// What the domain key is used for: keys derived from it, itself kept no longer.
 pub(super) struct DomainKeys {
     sealing: Secret<32>,
+    keeping: Secret<32>,
     check: Secret<32>,
 }
 
@@ -30,9 +31,16 @@ impl DomainKeys {
     pub(super) fn derive(domain_key: &Secret<32>) -> Result<Self, LockingFailed> {
         let mut sealing = Secret::zeroed()?;
         derive::sp800_108(domain_key, b"envol domain key: tokens", &[], &mut sealing);
+        let mut keeping = Secret::zeroed()?;
+        derive::sp800_108(domain_key, b"envol domain key: secrets", &[], &mut keeping);
         let mut check = Secret::zeroed()?;
         derive::sp800_108(domain_key, b"envol domain key: check value", &[], &mut check);
-        Ok(Self { sealing, check })
+        Ok(Self { sealing, keeping, check })
+    }
+
+    /// The key under which the KMS's own secrets are kept.
+    pub(super) fn keeping(&self) -> &Secret<32> {
+        &self.keeping
     }
 
     /// A public value that only this domain key gives.

@@ -1,0 +1,116 @@
+//! The operations, and which of them each state of a key allows.
+
+use crate::kms::{KeyArn, KmsError};
+
+use super::{KeyState, refusal};
+
+macro_rules! operations {
+    ($($name:ident)*) => {
+        /// Every operation, as AWS spells it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Operation {
+            $($name,)*
+            /// One that AWS has and this KMS has not.
+            Other(&'static str),
+        }
+
+        impl Operation {
+            /// Its name.
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                    Self::Other(name) => name,
+                }
+            }
+
+            /// The one called `name`.
+            pub(super) fn named(name: &'static str) -> Self {
+                match name {
+                    $(stringify!($name) => Self::$name,)*
+                    name => Self::Other(name),
+                }
+            }
+        }
+    };
+}
+operations! {
+    CreateKey DescribeKey ListKeys EnableKey DisableKey ScheduleKeyDeletion CancelKeyDeletion DeleteKey
+    UpdateKeyDescription GetKeyPolicy ListKeyPolicies TagResource UntagResource ListResourceTags
+    EnableKeyRotation DisableKeyRotation GetKeyRotationStatus ListKeyRotations RotateKeyOnDemand RotateKey
+    CreateAlias UpdateAlias DeleteAlias ListAliases
+    Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext GenerateRandom
+    CreateAccessKey ListAccessKeys DeleteAccessKey
+}
+
+impl Operation {
+    /// Whether it is one that uses key material.
+    pub(super) fn is_cryptographic(self) -> bool {
+        matches!(
+            self,
+            Self::Encrypt
+                | Self::Decrypt
+                | Self::ReEncrypt
+                | Self::GenerateDataKey
+                | Self::GenerateDataKeyWithoutPlaintext
+                | Self::GenerateRandom
+        )
+    }
+
+    /// Whether it changes nothing, as CloudTrail counts it.
+    pub(super) fn is_read_only(self) -> bool {
+        self.is_cryptographic() || self.name().starts_with("Get") || self.only_looks()
+    }
+
+    fn only_looks(self) -> bool {
+        self.name().starts_with("List") || self == Self::DescribeKey
+    }
+
+    /// Whether it is of IAM, not of KMS.
+    pub(super) fn is_of_iam(self) -> bool {
+        matches!(self, Self::CreateAccessKey | Self::ListAccessKeys | Self::DeleteAccessKey)
+    }
+
+    /// Whether AWS lets an alias stand for the key that it is about.
+    pub(super) fn takes_alias(self) -> bool {
+        self.is_cryptographic() || self == Self::DescribeKey
+    }
+}
+
+/// Whether `state` allows `operation`.
+pub(super) fn permit(operation: Operation, state: KeyState, key: &KeyArn) -> Result<(), KmsError> {
+    use Operation as Op;
+    if !operation.is_cryptographic() && operation.is_read_only() {
+        return Ok(());
+    }
+    match (operation, state) {
+        (Op::DeleteAlias | Op::CreateKey | Op::DeleteKey, _) => Ok(()),
+        (Op::CancelKeyDeletion, KeyState::PendingDeletion) => Ok(()),
+        (Op::CancelKeyDeletion, _) => Err(refusal::not_pending_deletion(key)),
+        (_, KeyState::Enabled) => Ok(()),
+        (_, KeyState::PendingDeletion) => Err(refusal::pending_deletion(key)),
+        (
+            Op::EnableKey
+            | Op::DisableKey
+            | Op::ScheduleKeyDeletion
+            | Op::CreateAlias
+            | Op::UpdateAlias
+            | Op::UpdateKeyDescription
+            | Op::TagResource
+            | Op::UntagResource,
+            KeyState::Disabled,
+        ) => Ok(()),
+        (_, KeyState::Disabled) => Err(refusal::disabled(key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_known_by_its_name_and_others_keep_theirs() {
+        assert_eq!(Operation::named("ReEncrypt"), Operation::ReEncrypt);
+        assert_eq!(Operation::named("Sign"), Operation::Other("Sign"));
+        assert_eq!(Operation::named("Sign").name(), "Sign");
+    }
+}

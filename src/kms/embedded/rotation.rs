@@ -1,0 +1,194 @@
+//! Rotation of keys: by hand, and by the calendar.
+//!
+//! A rotated key seals with its new material and opens with whichever a blob names; materials stay as long as their key.
+//! An automatic rotation that falls due while a key is disabled is made up for when it is enabled (`call::pass_time`); one
+//! by hand leaves the calendar as it is.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use crate::kms::{KeyName, KmsError};
+use crate::limits;
+
+use super::admin::on_key;
+use super::caller::Caller;
+use super::keys::{KeyRecord, MaterialRecord, Rotation, RotationType, StoredState};
+use super::lists::{self, Page, PageOf};
+use super::operation::Operation;
+use super::store::Change;
+use super::{Embedded, KeyMetadata, refusal};
+
+/// How often a key is rotated automatically where nobody says.
+pub(super) const PERIOD_DAYS: u32 = 365;
+
+/// So soon before an automatic rotation none is made by hand.
+const NEAR: Duration = Duration::from_secs(20 * 60);
+
+/// What GetKeyRotationStatus says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotationStatus {
+    /// The key's id.
+    pub key_id: String,
+    /// The days between two rotations and the date of the next one, where automatic rotation is on.
+    pub automatic: Option<(u32, SystemTime)>,
+}
+
+/// A material of a key, as ListKeyRotations shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotationEntry {
+    /// Its id.
+    pub material: String,
+    /// Whether it is the one that seals.
+    pub current: bool,
+    /// When the rotation was that made it and whether the calendar did; `None` of a key's first material.
+    pub rotated: Option<(SystemTime, bool)>,
+}
+
+impl Embedded {
+    /// RotateKeyOnDemand.
+    ///
+    /// # Errors
+    /// As AWS.
+    pub fn rotate_key_on_demand<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+    ) -> Result<KeyMetadata, KmsError> {
+        let call = on_key(caller.into(), Operation::RotateKeyOnDemand, key);
+        self.change(&call, |tables, trail| {
+            let mut key = self.resolve_and_admit(tables, trail, &call, key)?;
+            if key.record.on_demand_rotations() >= limits::KEY_ROTATIONS_MAX {
+                return Err(refusal::too_many_rotations(&key.arn));
+            }
+            if key.record.rotation_date().is_some_and(|next| next.duration_since(trail.now).unsigned_abs() <= NEAR) {
+                return Err(refusal::rotation_is_near(&key.arn));
+            }
+            let material = self.make_material(tables, key.id, trail.now, RotationType::OnDemand)?;
+            key.record.materials.push(material);
+            tables.put_key(key.id, &key.record)?;
+            self.describe(tables, &key)
+        })
+    }
+
+    /// EnableKeyRotation; every 365 days unless `period_days` says otherwise.
+    ///
+    /// # Errors
+    /// As AWS.
+    pub fn enable_key_rotation<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+        period_days: Option<u32>,
+    ) -> Result<(), KmsError> {
+        let call = on_key(caller.into(), Operation::EnableKeyRotation, key);
+        let changed = self.change_key(&call, key, |record, trail| {
+            record.rotation = Some(every(period_days.unwrap_or(PERIOD_DAYS), trail.now)?);
+            Ok(())
+        });
+        changed.map(|_| ())
+    }
+
+    /// DisableKeyRotation.
+    ///
+    /// # Errors
+    /// As AWS.
+    pub fn disable_key_rotation<'a>(&self, caller: impl Into<Caller<'a>>, key: &KeyName) -> Result<(), KmsError> {
+        let call = on_key(caller.into(), Operation::DisableKeyRotation, key);
+        let changed = self.change_key(&call, key, |record, _| {
+            record.rotation = None;
+            Ok(())
+        });
+        changed.map(|_| ())
+    }
+
+    /// GetKeyRotationStatus. A key that is pending deletion is not rotated, and says so.
+    ///
+    /// # Errors
+    /// As AWS.
+    pub fn key_rotation_status<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+    ) -> Result<RotationStatus, KmsError> {
+        let call = on_key(caller.into(), Operation::GetKeyRotationStatus, key);
+        self.observe(&call, |view, trail| {
+            let key = self.resolve_and_admit(view, trail, &call, key)?;
+            let pending = matches!(key.record.state, StoredState::PendingDeletion { .. });
+            let rotation = key.record.rotation.filter(|_| !pending);
+            let automatic = rotation.map(|rotation| (rotation.period_days, rotation.next.into()));
+            Ok(RotationStatus { key_id: key.id.to_string(), automatic })
+        })
+    }
+
+    /// ListKeyRotations: the key's id, and the materials that rotations made, and with `first` the first one too; newest first.
+    ///
+    /// # Errors
+    /// As AWS.
+    pub fn list_key_rotations<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+        first: bool,
+        page: &PageOf<'_>,
+    ) -> Result<(String, Page<RotationEntry>), KmsError> {
+        let call = on_key(caller.into(), Operation::ListKeyRotations, key);
+        self.observe(&call, |view, trail| {
+            let key = self.resolve_and_admit(view, trail, &call, key)?;
+            let place = self.place(&call, key.arn.as_str(), page)?.map(|place| lists::number(&place)).transpose()?;
+            let entries = entries(&key.record, first);
+            let from = place.unwrap_or(0);
+            let until = entries.len().min(from + page.limit);
+            let next = (until < entries.len()).then(|| until.to_string());
+            let next = next.map(|next| self.marker(&call, key.arn.as_str(), &next)).transpose()?;
+            let items = entries.get(from..until).unwrap_or_default().to_vec();
+            Ok((key.id.to_string(), Page { items, next }))
+        })
+    }
+
+    /// Rotates a key whose date has come, and sets the next one: the calendar goes on from its own dates.
+    pub(super) fn rotate_automatically(
+        &self,
+        tables: &mut Change<'_>,
+        id: Uuid,
+        record: &mut KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), KmsError> {
+        let Some(rotation) = &mut record.rotation else { return Ok(()) };
+        while rotation.next <= now {
+            rotation.next = later(rotation.next, rotation.period_days)?;
+        }
+        let material = self.make_material(tables, id, now, RotationType::Automatic)?;
+        record.materials.push(material);
+        Ok(tables.put_key(id, record)?)
+    }
+}
+
+/// Automatic rotation every `period_days`, from `now` on.
+pub(super) fn every(period_days: u32, now: Timestamp) -> Result<Rotation, KmsError> {
+    Ok(Rotation { period_days, next: later(now, period_days)? })
+}
+
+fn later(time: Timestamp, days: u32) -> Result<Timestamp, KmsError> {
+    // A period of no days would never pass.
+    let days = i64::from(days.max(1));
+    time.checked_add(SignedDuration::from_hours(24 * days)).map_err(|error| refusal::internal(&error))
+}
+
+fn entries(record: &KeyRecord, first: bool) -> Vec<RotationEntry> {
+    let current = record.current().id;
+    let entry = |material: &MaterialRecord, rotated| RotationEntry {
+        material: material.id.to_string(),
+        current: material.id == current,
+        rotated,
+    };
+    let rotated = |material: &MaterialRecord| {
+        entry(material, Some((material.created.into(), material.by == RotationType::Automatic)))
+    };
+    let mut entries: Vec<RotationEntry> = record.rotated().iter().rev().map(rotated).collect();
+    if first {
+        entries.extend(record.materials.first().map(|material| entry(material, None)));
+    }
+    entries
+}
