@@ -28,7 +28,7 @@
 //! Whoever has a copy of the backing learns its size, which parts are written, and nothing else; whoever changes the
 //! header is found out at attach; whoever changes sectors garbles them (XTS hides, it does not authenticate). A WRITE
 //! that was acknowledged survives the death of the daemon, a FLUSH or FUA that was acknowledged survives a power cut.
-//! The decisions behind the code are in `src/DESIGN.md`, the bytes in `src/volume/FORMAT.md`, the protocol in
+//! The decisions behind the code are in `src/DESIGN.md`, the KMS against AWS's in `src/kms/KMS.md`, the bytes in `src/volume/FORMAT.md`, the protocol in
 //! `src/nbd/PROTOCOL.md`, the states in `src/attach/LIFECYCLE.md`.
 
 pub mod attach;

@@ -2,13 +2,20 @@
 
 use std::process::ExitCode;
 
-use envol::cli::{self, Cli, Command, DaemonArgs, Global, LogFormat};
+use envol::cli::{self, Cli, Command, DaemonArgs, Global, KmsCommand, LogFormat, ServeArgs, Task};
 use envol::control::api::Problem;
 use envol::daemon;
+
+/// Where the KMS alone is served, unless something else is said.
+const KMS_ADDRESS: &str = "127.0.0.1:4599";
 
 fn main() -> ExitCode {
     ExitCode::from(match cli::parse() {
         Ok(Cli { global, command: Command::Daemon(args) }) => run_daemon(&global, args),
+        Ok(Cli { global, command: Command::Kms(KmsCommand::Serve(args)) }) => run_kms(&global, args),
+        Ok(Cli { global, command: Command::Kms(KmsCommand::AccessKey(command)) }) => {
+            cli::run(&global, Task::AccessKey(command))
+        }
         Ok(Cli { global, command: Command::Task(task) }) => cli::run(&global, task),
         Err(code) => code,
     })
@@ -17,14 +24,40 @@ fn main() -> ExitCode {
 /// The daemon is joined to the command line here, since `cli` lies beside `daemon` and knows nothing of it.
 fn run_daemon(global: &Global, args: DaemonArgs) -> u8 {
     let options = daemon::Options {
+        listen: args.listen,
+        insecure_listen: args.insecure_listen,
+        kms_listen: args.kms_listen,
+        kms_insecure_listen: args.kms_insecure_listen,
+        log_format: args.log_format.map(log_format),
+        ..options(global)
+    };
+    finish(global, daemon::run(options))
+}
+
+/// The KMS alone is the daemon without volumes.
+fn run_kms(global: &Global, args: ServeArgs) -> u8 {
+    let somewhere = !args.listen.is_empty() || !args.insecure_listen.is_empty();
+    let options = daemon::Options {
+        kms_alone: true,
+        kms_listen: if somewhere { args.listen } else { vec![KMS_ADDRESS.to_owned()] },
+        kms_insecure_listen: args.insecure_listen,
+        log_format: args.log_format.map(log_format),
+        ..options(global)
+    };
+    finish(global, daemon::run(options))
+}
+
+fn options(global: &Global) -> daemon::Options {
+    daemon::Options {
         config: global.config.clone(),
         state_dir: global.state_dir.clone(),
         socket: global.socket.clone(),
-        listen: args.listen,
-        insecure_listen: args.insecure_listen,
-        log_format: args.log_format.map(log_format),
-    };
-    match daemon::run(options) {
+        ..daemon::Options::default()
+    }
+}
+
+fn finish(global: &Global, outcome: Result<(), daemon::DaemonError>) -> u8 {
+    match outcome {
         Ok(()) => 0,
         Err(error) => cli::fail(global, &daemon_problem(&error)),
     }

@@ -17,7 +17,7 @@ mod scene;
 
 use clap::Parser;
 
-pub use args::{Cli, Command, DaemonArgs, Global, LogFormat, Task};
+pub use args::{Cli, Command, DaemonArgs, Global, KmsCommand, LogFormat, ServeArgs, Task};
 pub use bench::BenchFailure;
 pub use error::CliError;
 

@@ -51,6 +51,38 @@ pub struct CreateKey {
     pub description: Option<String>,
 }
 
+/// `POST /v1/access-keys`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateAccessKey {
+    /// Whose it is to be; `root` is the account's administrator.
+    pub user: String,
+}
+
+/// `kms access-key create`. Not `Debug`: it holds a secret.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct NewAccessKey {
+    /// The id, `AKIA...`.
+    pub access_key_id: String,
+    /// The secret, which nobody is told again.
+    pub secret_access_key: String,
+    /// Whose it is.
+    pub user: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+}
+
+/// A row of `kms access-key list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccessKey {
+    /// The id, `AKIA...`.
+    pub access_key_id: String,
+    /// Whose it is.
+    pub user: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+}
+
 /// `POST /v1/keys/{key}/schedule-deletion`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -252,6 +284,9 @@ pub struct Status {
     pub state_dir: String,
     /// Where NBD clients connect: URIs without an export name.
     pub listeners: Vec<String>,
+    /// Where the embedded KMS is served in AWS's protocol: URLs, and paths of unix sockets.
+    #[serde(default)]
+    pub kms_endpoints: Vec<String>,
     /// How keys are kept in memory: `locked` (mlock).
     pub key_memory: String,
     /// Live NBD connections.

@@ -26,6 +26,9 @@ pub(super) struct NamedKey(pub(super) KeyName);
 /// The alias that the path names, as `alias/NAME`.
 pub(super) struct NamedAlias(pub(super) String);
 
+/// The access key that the path names.
+pub(super) struct NamedAccessKey(pub(super) String);
+
 /// The request's body; one that says nothing, empty or `null`, is JSON's `{}`.
 pub(super) struct Sent<T>(pub(super) T);
 
@@ -91,6 +94,14 @@ impl FromRequestParts<Arc<Operated>> for NamedAlias {
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<Operated>) -> Result<Self, Refused> {
         Ok(Self(alias_name(&word(parts, state).await?)))
+    }
+}
+
+impl FromRequestParts<Arc<Operated>> for NamedAccessKey {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Operated>) -> Result<Self, Refused> {
+        word(parts, state).await.map(Self)
     }
 }
 

@@ -5,6 +5,7 @@
 //! caller has gone. The words are in [`api`], the routes in one table (`routes`), from which the router and the OpenAPI
 //! document are both made. The other end is [`client`].
 
+mod access_keys;
 mod admission;
 pub mod api;
 pub mod client;
@@ -13,7 +14,6 @@ mod extract;
 mod keys;
 mod openapi;
 mod problem;
-mod punctual;
 mod routes;
 mod server;
 mod status;
@@ -45,6 +45,8 @@ pub(crate) struct Operated {
     pub(crate) about: About,
     /// Live NBD connections.
     pub(crate) connections: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Whether this is a KMS and nothing else: no volumes are served then.
+    pub(crate) kms_alone: bool,
     /// Turns true when the daemon stops.
     pub(crate) stop: Stop,
 }
@@ -62,6 +64,8 @@ pub(crate) struct About {
     pub(crate) own_uid: u32,
     /// Where NBD is served; the first one is what `attach` prints.
     pub(crate) listeners: Vec<NbdListener>,
+    /// Where the embedded KMS is served in AWS's protocol.
+    pub(crate) kms_endpoints: Vec<String>,
 }
 
 /// An address at which NBD is served.
@@ -97,6 +101,7 @@ mod tests {
             account: "000000000000".to_owned(),
             own_uid: 990,
             listeners: Vec::new(),
+            kms_endpoints: Vec::new(),
         };
         for root in [0, 990] {
             assert_eq!(about.principal(root).as_str(), "arn:aws:iam::000000000000:root");

@@ -7,7 +7,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::openapi::{self, Shape};
 use super::problem::{Fault, Refused};
-use super::{Operated, api, events, keys, status, volumes};
+use super::{Operated, access_keys, api, events, keys, status, volumes};
 use crate::sync::Arc;
 
 /// What an answer is made of.
@@ -87,6 +87,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(of_attachments());
     table.extend(of_keys());
     table.extend(of_aliases());
+    table.extend(of_access_keys());
     table.extend([
         Route::get("/v1/status", "Everything at a glance.", status::status).answers(Shape::of::<api::Status>()),
         Route::get("/v1/events", "The event log from its start; with follow, what is added to it too.", events::events)
@@ -165,11 +166,34 @@ fn of_aliases() -> Vec<Route> {
     ]
 }
 
+fn of_access_keys() -> Vec<Route> {
+    vec![
+        Route::get("/v1/access-keys", "All access keys, without their secrets.", access_keys::list)
+            .answers(Shape::list_of::<api::AccessKey>()),
+        Route::post("/v1/access-keys", "Makes an access key; its secret is told this once.", access_keys::create)
+            .takes(Shape::of::<api::CreateAccessKey>())
+            .answers(Shape::of::<api::NewAccessKey>()),
+        Route::delete("/v1/access-keys/{access_key}", "Deletes an access key.", access_keys::delete),
+    ]
+}
+
+/// Whether a KMS alone serves the route too.
+fn is_of_kms(route: &Route) -> bool {
+    let first = route.path.strip_prefix("/v1/").and_then(|path| path.split('/').next());
+    first.is_some_and(|first| ["keys", "aliases", "access-keys", "status"].contains(&first))
+}
+
 /// The table, served.
 pub(super) fn router(operated: Shared) -> Router {
-    let served = table().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.serve));
+    let alone = operated.kms_alone;
+    let table = table().into_iter().filter(|route| !alone || is_of_kms(route));
+    let served = table.fold(Router::new(), |router, route| router.route(route.path, route.serve));
     served
-        .fallback(async || Refused::new(Fault::NotFound, "request.no_such_path", "the API has no such path"))
+        .fallback(async move || {
+            let without = "the API has no such path here: this is a KMS alone (envol kms serve), without volumes";
+            let message = if alone { without } else { "the API has no such path" };
+            Refused::new(Fault::NotFound, "request.no_such_path", message)
+        })
         .method_not_allowed_fallback(async || {
             Refused::new(Fault::Method, "request.no_such_method", "the API has no such method at this path")
         })

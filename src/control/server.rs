@@ -29,10 +29,10 @@ use tracing::{debug, warn};
 
 use super::admission::Credentials;
 use super::problem::{Fault, Refused};
-use super::punctual::Punctual;
 use super::{Admission, Operated, routes};
 use crate::limits;
 use crate::sync::{Arc, Mutex};
+use crate::sys::punctual::Punctual;
 
 /// Header lines of one request; a client of ours sends four.
 const HEADERS_MAX: usize = 32;

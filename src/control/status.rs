@@ -23,6 +23,7 @@ pub(super) async fn status(
             since: view::rfc3339(about.since),
             state_dir: about.state_dir.to_string_lossy().into_owned(),
             listeners: about.listeners.iter().map(|listener| listener.uri("")).collect(),
+            kms_endpoints: about.kms_endpoints.clone(),
             key_memory: "locked".to_owned(),
             connections: (operated.connections)(),
             traffic: volumes.iter().filter_map(view::traffic).collect(),

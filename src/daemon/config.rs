@@ -36,6 +36,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{LogFormat, Options};
+use crate::kms::wire::{Address, BadAddress};
 use crate::{limits, places};
 
 /// The section that the embedded KMS has where no other is configured.
@@ -54,6 +55,10 @@ pub(super) struct Config {
     pub(super) log_format: LogFormat,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) insecure_listen: Vec<SocketAddr>,
+    /// Where the KMS is served in AWS's protocol, and whether beyond loopback is meant.
+    pub(super) kms_listen: Vec<(Address, bool)>,
+    /// Whether there are no volumes.
+    pub(super) kms_alone: bool,
     pub(super) timings: Timings,
     /// The name of the embedded KMS's section.
     pub(super) kms: String,
@@ -200,6 +205,13 @@ impl Config {
         }
         self.listen.extend(&options.listen);
         self.insecure_listen.extend(&options.insecure_listen);
+        self.kms_alone = options.kms_alone;
+        let (listen, insecure) = match options.kms_alone {
+            true => ("--listen", "--insecure-listen"),
+            false => ("--kms-listen", "--kms-insecure-listen"),
+        };
+        self.kms_listen = addresses(listen, &options.kms_listen, false)?;
+        self.kms_listen.extend(addresses(insecure, &options.kms_insecure_listen, true)?);
         self.log_format = options.log_format.unwrap_or(self.log_format);
         self.check_addresses()?;
         Ok(self)
@@ -233,6 +245,8 @@ impl Written {
             log_format: self.log_format.unwrap_or_default(),
             listen,
             insecure_listen,
+            kms_listen: Vec::new(),
+            kms_alone: false,
             timings: self.timings.judge(),
             kms: embedded_section(self.kms)?,
         })
@@ -271,6 +285,14 @@ impl WrittenTimings {
 fn twice<T: Eq + Hash + Copy>(mut things: impl Iterator<Item = T>) -> Option<T> {
     let mut seen = HashSet::new();
     things.find(|thing| !seen.insert(*thing))
+}
+
+fn addresses(option: &'static str, words: &[String], insecure: bool) -> Result<Vec<(Address, bool)>, ConfigError> {
+    let judge = |word: &String| {
+        let address = word.parse().map_err(|bad: BadAddress| format!("{word} {bad}"));
+        address.map(|address| (address, insecure)).map_err(|reason| ConfigError::Option { option, reason })
+    };
+    words.iter().map(judge).collect()
 }
 
 fn absolute(option: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::config::ConfigError;
 use crate::attach::AttachError;
 use crate::kms::embedded::OpenError;
+use crate::kms::wire;
 use crate::nbd::ListenError;
 
 /// Why the daemon did not start or did not end well.
@@ -55,6 +56,14 @@ pub enum DaemonError {
         /// Why not.
         source: ListenError,
     },
+    /// Where the KMS was to be served.
+    #[error("the KMS cannot be served at {at}")]
+    KmsListen {
+        /// The path or address.
+        at: String,
+        /// Why not.
+        source: wire::ListenError,
+    },
     /// The embedded KMS.
     #[error("the embedded KMS")]
     Kms(#[source] OpenError),
@@ -87,6 +96,11 @@ impl DaemonError {
             Self::Config(_) | Self::UnsafeStateDir(_) | Self::Inherited { .. } => 2,
             Self::AnotherDaemon(_) | Self::SocketInUse(_) => 4,
             Self::Listen { source, .. } => of_listening(source),
+            Self::KmsListen { source, .. } => match source {
+                wire::ListenError::InUse => 4,
+                wire::ListenError::NotLoopback => 2,
+                wire::ListenError::System(source) => of_system(source),
+            },
             Self::Socket { source, .. } => of_system(source),
             Self::StateDir { .. } | Self::Kms(_) | Self::Events { .. } => 8,
             Self::Volumes(source) => source.exit_code(),

@@ -44,6 +44,12 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// Other addresses on which NBD is served too, in clear, to whoever can reach them.
     pub insecure_listen: Vec<SocketAddr>,
+    /// Where the embedded KMS is served in AWS's protocol: loopback addresses, and paths of unix sockets.
+    pub kms_listen: Vec<String>,
+    /// Other addresses where it is, in clear.
+    pub kms_insecure_listen: Vec<String>,
+    /// Whether to be a KMS and nothing else: no volumes.
+    pub kms_alone: bool,
     /// How the log looks; as configured, else for people, where `None`.
     pub log_format: Option<LogFormat>,
 }

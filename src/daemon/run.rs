@@ -22,8 +22,9 @@ use crate::attach::{EventLog, KmsTable, Registry, Settings};
 use crate::control::{self, About, Admission, NbdListener, Operated};
 use crate::kms::Kms;
 use crate::kms::embedded::{Embedded, Identity};
+use crate::kms::wire;
 use crate::limits;
-use crate::nbd::Server;
+use crate::nbd::{Listener, Server};
 use crate::sync::{Arc, Mutex};
 
 /// Threads that carry the control API's connections; the operations run on others.
@@ -50,7 +51,9 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     let mut signals = Signals::new(&runtime).map_err(DaemonError::Threads)?;
     let daemon = Daemon::start(&config, &runtime)?;
     daemon.say_ready(&config);
-    daemon.registry.reattach_wanted();
+    if !config.kms_alone {
+        daemon.registry.reattach_wanted();
+    }
     runtime.block_on(signals.stop());
     let deadline = Instant::now() + limits::SHUTDOWN_DEADLINE;
     daemon.stop(&runtime, deadline);
@@ -94,6 +97,9 @@ struct Daemon {
     registry: Arc<Registry>,
     nbd: Arc<Mutex<Option<Server>>>,
     nbd_at: Vec<NbdListener>,
+    kms_at: Vec<String>,
+    /// The KMS, where it is served in AWS's protocol.
+    kms: Option<wire::Server>,
     control: JoinHandle<()>,
     control_made: Option<Made>,
     stop: watch::Sender<bool>,
@@ -109,30 +115,33 @@ impl Daemon {
         let mut table = KmsTable::new();
         table.insert(config.kms.clone(), Arc::clone(&keys) as Arc<dyn Kms>);
         let registry = Registry::open(settings(config), table, Arc::clone(&events))?;
-        let Sockets { control, nbd, nbd_at } = Sockets::open(config)?;
+        let Sockets { control, kms, nbd, nbd_at } = Sockets::open(config)?;
 
-        let volumes = Arc::new(Volumes(Arc::clone(&registry)));
-        let nbd = Server::start(nbd, volumes).map_err(DaemonError::Threads)?;
-        let nbd = Arc::new(Mutex::new(Some(nbd)));
+        let kms_at: Vec<String> = kms.iter().map(|listener| listener.address().to_string()).collect();
+        let kms = (!kms.is_empty()).then(|| wire::Server::start(Arc::clone(&keys), kms));
+        let kms = kms.transpose().map_err(DaemonError::Threads)?;
+        let nbd = Arc::new(Mutex::new(serve_nbd(config, nbd, &registry)?));
         let (stop, stopped) = watch::channel(false);
         let operated = Operated {
             registry: Arc::clone(&registry),
             keys,
             events,
-            about: about(config, &nbd_at),
+            about: about(config, &nbd_at, kms_at.clone()),
             connections: counting(&nbd),
+            kms_alone: config.kms_alone,
             stop: stopped,
         };
         let control_made = control.made;
         let listener = in_runtime(runtime, control.listener).map_err(DaemonError::Threads)?;
         let admission = Admission { own_uid: operated.about.own_uid, group: config.group };
         let control = runtime.spawn(control::serve(listener, Arc::new(operated), admission));
-        Ok(Self { registry, nbd, nbd_at, control, control_made, stop, state_dir })
+        Ok(Self { registry, nbd, nbd_at, kms_at, kms, control, control_made, stop, state_dir })
     }
 
     fn say_ready(&self, config: &Config) {
         let nbd: Vec<String> = self.nbd_at.iter().map(|at| at.uri("")).collect();
-        info!(control = %config.socket.display(), nbd = nbd.join(" "), "ready");
+        let kms = self.kms_at.join(" ");
+        info!(control = %config.socket.display(), nbd = nbd.join(" "), kms, "ready");
         notify(NotifyState::Ready);
     }
 
@@ -148,6 +157,9 @@ impl Daemon {
             if left != 0 {
                 warn!(connections = left, "NBD connections were cut off with requests in flight");
             }
+        }
+        if self.kms.is_some_and(|kms| !kms.stop(deadline - 2 * STEP)) {
+            warn!("requests to the KMS were cut off");
         }
         let answered = async { timeout_at((deadline - STEP).into(), self.control).await };
         if runtime.block_on(answered).is_err() {
@@ -185,13 +197,23 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn about(config: &Config, nbd_at: &[NbdListener]) -> About {
+/// Attached volumes, served; nothing where this is a KMS alone.
+fn serve_nbd(config: &Config, sockets: Vec<Listener>, registry: &Arc<Registry>) -> Result<Option<Server>, DaemonError> {
+    if config.kms_alone {
+        return Ok(None);
+    }
+    let volumes = Arc::new(Volumes(Arc::clone(registry)));
+    Server::start(sockets, volumes).map(Some).map_err(DaemonError::Threads)
+}
+
+fn about(config: &Config, nbd_at: &[NbdListener], kms_endpoints: Vec<String>) -> About {
     About {
         since: SystemTime::now(),
         state_dir: config.state_dir.clone(),
         account: config.account.clone(),
         own_uid: nix::unistd::geteuid().as_raw(),
         listeners: nbd_at.to_vec(),
+        kms_endpoints,
     }
 }
 

@@ -15,6 +15,7 @@ use nix::sys::socket::{self, SockaddrStorage, sockopt};
 use super::DaemonError;
 use super::config::Config;
 use crate::control::NbdListener;
+use crate::kms::wire;
 use crate::nbd::{Admission, ListenError, Listener};
 use crate::sys::inherited::{self, Inherited};
 use crate::sys::unix_socket;
@@ -22,6 +23,7 @@ use crate::sys::unix_socket;
 /// Everything the daemon listens on.
 pub(super) struct Sockets {
     pub(super) control: ControlSocket,
+    pub(super) kms: Vec<wire::Listener>,
     pub(super) nbd: Vec<Listener>,
     /// Where those are, the unix sockets first.
     pub(super) nbd_at: Vec<NbdListener>,
@@ -58,8 +60,15 @@ impl Sockets {
             Some(descriptor) => ControlSocket::inherited(descriptor)?,
             None => ControlSocket::make(config)?,
         };
-        let mut sockets = Self { control, nbd: Vec::new(), nbd_at: Vec::new() };
-        sockets.open_nbd(config, inherited_nbd)?;
+        let kms = config.kms_listen.iter().map(|(address, insecure)| open_kms(address, *insecure));
+        let kms = kms.collect::<Result<_, _>>()?;
+        let mut sockets = Self { control, kms, nbd: Vec::new(), nbd_at: Vec::new() };
+        if !config.kms_alone {
+            sockets.open_nbd(config, inherited_nbd)?;
+        } else if !inherited_nbd.is_empty() {
+            let source = io::Error::other("a KMS alone serves no NBD");
+            return Err(DaemonError::Inherited { name: "nbd".to_owned(), source });
+        }
         Ok(sockets)
     }
 
@@ -100,6 +109,13 @@ impl Sockets {
         self.nbd.push(listener);
         Ok(())
     }
+}
+
+fn open_kms(address: &wire::Address, insecure: bool) -> Result<wire::Listener, DaemonError> {
+    if let wire::Address::Unix(path) = address {
+        make_directory(path)?;
+    }
+    wire::Listener::bind(address, insecure).map_err(|source| DaemonError::KmsListen { at: address.to_string(), source })
 }
 
 /// The users and groups that may use NBD's unix sockets: those of the control socket.

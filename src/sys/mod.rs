@@ -9,6 +9,7 @@ pub mod locked;
 pub(crate) mod locked_box;
 pub(crate) mod pages;
 pub(crate) mod peer_groups;
+pub(crate) mod punctual;
 pub(crate) mod ring;
 pub(crate) mod storage;
 pub(crate) mod unix_socket;

@@ -49,7 +49,7 @@ fn refused_volume() -> Value {
 fn status() -> Value {
     json!({
         "version": "0.1.0", "pid": 4711, "since": "2026-01-02T03:00:00Z", "state_dir": "/var/lib/envol",
-        "listeners": ["nbd+unix:///?socket=/run/envol/nbd.sock"], "key_memory": "locked", "connections": 1,
+        "listeners": ["nbd+unix:///?socket=/run/envol/nbd.sock"], "kms_endpoints": ["http://127.0.0.1:4599"], "key_memory": "locked", "connections": 1,
         "volumes": [volume("in-use"), refused_volume()], "keys": [key("Disabled")],
         "traffic": [{
             "volume": ID, "reads": 10, "read_bytes": 5 << 20, "writes": 3, "written_bytes": 4096, "flushes": 1
@@ -69,6 +69,16 @@ fn alias() -> Value {
     json!({
         "name": "alias/backups", "arn": "arn:aws:kms:us-east-1:000000000000:alias/backups", "target_key_id": KEY_ID
     })
+}
+
+fn access_key() -> Value {
+    json!({ "access_key_id": "AKIAABCDEFGHIJKLMNOP", "user": "root", "created": "2026-01-02T03:04:05Z" })
+}
+
+fn new_access_key() -> Value {
+    let mut key = access_key();
+    key["secret_access_key"] = json!("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+    key
 }
 
 fn done(value: &Value) -> Value {
@@ -92,6 +102,9 @@ fn daemon() -> Scripted {
         ("POST /v1/aliases", 200, alias()),
         ("PUT /v1/aliases/backups", 200, alias()),
         ("DELETE /v1/aliases/backups", 204, Value::Null),
+        ("GET /v1/access-keys", 200, json!([access_key()])),
+        ("POST /v1/access-keys", 200, new_access_key()),
+        ("DELETE /v1/access-keys/AKIAABCDEFGHIJKLMNOP", 204, Value::Null),
         ("GET /v1/volumes", 200, json!([volume("in-use"), refused_volume()])),
         ("POST /v1/volumes", 200, done(&volume("available"))),
         ("POST /v1/volumes/add", 200, volume("available")),
@@ -129,6 +142,9 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("key alias update backups K", &["PUT /v1/aliases/backups"]),
     ("key alias delete backups", &["DELETE /v1/aliases/backups"]),
     ("key alias list", &["GET /v1/aliases"]),
+    ("kms access-key create --user root", &["POST /v1/access-keys"]),
+    ("kms access-key list", &["GET /v1/access-keys"]),
+    ("kms access-key delete AKIAABCDEFGHIJKLMNOP", &["DELETE /v1/access-keys/AKIAABCDEFGHIJKLMNOP"]),
     ("volume create db --size 10G --key K --scope 1G --sector-size 512 --thick --force", &["POST /v1/volumes"]),
     ("volume list", &["GET /v1/volumes"]),
     ("volume show db", &["GET /v1/volumes/db"]),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Daemon, ask, code};
 
 /// The API, as its users were promised it.
-const PROMISED: [(&str, &str); 29] = [
+const PROMISED: [(&str, &str); 32] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/events"),
@@ -35,6 +35,9 @@ const PROMISED: [(&str, &str); 29] = [
     ("post", "/v1/aliases"),
     ("put", "/v1/aliases/{name}"),
     ("delete", "/v1/aliases/{name}"),
+    ("get", "/v1/access-keys"),
+    ("post", "/v1/access-keys"),
+    ("delete", "/v1/access-keys/{access_key}"),
     ("get", "/v1/volumes/{volume}/nowhere"),
     ("patch", "/v1/status"),
 ];
@@ -55,6 +58,7 @@ fn documented(daemon: &Daemon) -> BTreeSet<(String, String)> {
 /// Whether the daemon has a route for it, whatever it makes of the request.
 fn is_served(daemon: &Daemon, method: &str, path: &str) -> bool {
     let path = path.replace("{volume}", "absent").replace("{key}", "absent").replace("{name}", "absent");
+    let path = path.replace("{access_key}", "absent");
     let (status, body) = ask(daemon, &method.to_uppercase(), &path, "");
     assert_ne!(status, 500, "{method} {path}: {body}");
     !["request.no_such_path", "request.no_such_method"].contains(&code(&body))

@@ -26,8 +26,17 @@ impl Daemon {
 
     /// One with further arguments of `envol daemon`.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        Self::start_as(&[&["daemon"], arguments].concat())
+    }
+
+    /// A KMS alone, with further arguments of `envol kms serve`.
+    pub(crate) fn start_kms(arguments: &[&str]) -> Self {
+        Self::start_as(&[&["kms", "serve"], arguments].concat())
+    }
+
+    fn start_as(words: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("envol-test-").tempdir().expect("a temporary directory");
-        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let arguments = words.iter().map(ToString::to_string).collect();
         let mut daemon = Self { directory, arguments, process: None };
         daemon.run();
         daemon
@@ -51,7 +60,7 @@ impl Daemon {
     pub(crate) fn run(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let mut command = self.command();
-        command.arg("daemon").args(&self.arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.args(&self.arguments).stdin(Stdio::null()).stderr(Stdio::piped());
         // A test that is killed must not leave a daemon behind.
         // SAFETY: prctl is async-signal-safe and touches nothing of ours.
         unsafe {
@@ -234,4 +243,15 @@ pub(crate) fn random_file(path: &Path, length: u64) {
 /// The Python that scripts/test prepared (with `cryptography`), or Debian's.
 pub(crate) fn python() -> String {
     std::env::var("ENVOL_PYTHON").unwrap_or_else(|_| "/usr/bin/python3".into())
+}
+
+/// Whether that Python has every one of `modules`; as [`have`].
+pub(crate) fn python_has(modules: &[&str]) -> bool {
+    let script = format!("import {}", modules.join(", "));
+    let found = Command::new(python()).args(["-c", &script]).output().is_ok_and(|output| output.status.success());
+    if !found {
+        assert!(std::env::var_os("REQUIRE_ALL").is_none_or(|v| v != "1"), "missing Python modules: {modules:?}");
+        eprintln!("SKIPPED, missing Python modules: {modules:?}");
+    }
+    found
 }

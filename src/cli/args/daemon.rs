@@ -24,6 +24,14 @@ pub struct DaemonArgs {
     /// whoever reaches it can read and write every attached volume, and whoever listens on the way sees the data
     #[arg(long, value_name = "ADDR")]
     pub insecure_listen: Vec<std::net::SocketAddr>,
+    /// Serve the embedded KMS in AWS's protocol too, for the aws CLI and the SDKs (repeatable):
+    /// on a loopback TCP address, or on a unix socket. Requests must be signed: see envol kms access-key
+    #[arg(long, value_name = "ADDR")]
+    pub kms_listen: Vec<String>,
+    /// The same on any TCP address (repeatable). There is no TLS:
+    /// whoever listens on the way sees data keys and plaintexts
+    #[arg(long, value_name = "ADDR")]
+    pub kms_insecure_listen: Vec<String>,
     /// How to log, on stderr [default: as configured, else human]
     #[arg(long, value_enum, value_name = "human|json", hide_possible_values = true)]
     pub log_format: Option<LogFormat>,

@@ -7,6 +7,7 @@
 mod bench;
 mod daemon;
 mod key;
+mod kms;
 mod volume;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(crate) use bench::Against;
 pub use bench::BenchArgs;
 pub use daemon::{DaemonArgs, LogFormat};
 pub(crate) use key::{AliasCommand, KeyCommand};
+pub use kms::{AccessKeyCommand, KmsCommand, ServeArgs};
 pub(crate) use volume::{CreateArgs, VolumeCommand};
 
 use crate::names::{BadName, VolumeId, VolumeName};
@@ -73,6 +75,9 @@ pub struct Global {
 pub enum Command {
     /// Run the daemon in the foreground
     Daemon(DaemonArgs),
+    /// Serve the KMS alone; manage its access keys
+    #[command(subcommand)]
+    Kms(KmsCommand),
     /// Anything else.
     #[command(flatten)]
     Task(Task),
@@ -81,6 +86,9 @@ pub enum Command {
 /// The commands that run no daemon in this process.
 #[derive(Debug, Subcommand)]
 pub enum Task {
+    /// Make and manage access keys; its words are those of `kms`.
+    #[command(skip)]
+    AccessKey(AccessKeyCommand),
     /// Make and manage KMS keys
     #[command(subcommand)]
     Key(KeyCommand),

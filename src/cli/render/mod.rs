@@ -5,6 +5,7 @@
 //! terminal, NO_COLOR and CLICOLOR (anstream). Text that came from elsewhere passes [`style::plain`], so that no
 //! description or path can drive the terminal.
 
+mod access_key;
 mod event;
 mod key;
 mod size;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use super::error::CliError;
 use crate::control::api::{Failure, Problem};
 
+pub(crate) use access_key::{access_key_card, access_key_list};
 pub(crate) use event::event_line;
 pub(crate) use key::{alias_list, doomed_volumes, key_card, key_list, key_state_line};
 pub(crate) use size::human_size;

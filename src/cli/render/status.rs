@@ -32,6 +32,9 @@ fn head(status: &Status) -> Table {
     for listener in &status.listeners {
         table.pair("NBD", Cell::new(listener));
     }
+    for endpoint in &status.kms_endpoints {
+        table.pair("KMS", Cell::new(endpoint));
+    }
     table.pair("clients", Cell::new(format!("{} connected", status.connections)));
     table.pair("data keys", Cell::new(format!("in {} memory", status.key_memory)));
     table

@@ -1,5 +1,6 @@
 //! What each command means: which call it makes, what it asks first, how its answer is shown.
 
+mod access_key;
 mod attach;
 mod key;
 mod status;
@@ -31,6 +32,7 @@ pub(super) fn task(global: &Global, task: Task) -> Result<u8, CliError> {
         Ok::<_, CliError>(Session { client: Client::new(socket), console: Console::new(global.json) })
     };
     match task {
+        Task::AccessKey(command) => access_key::run(&session()?, command),
         Task::Key(command) => key::run(&session()?, command),
         Task::Volume(command) => volume::run(&session()?, command),
         Task::Attach(args) => attach::attach(&session()?, &args),

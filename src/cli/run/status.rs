@@ -63,6 +63,7 @@ mod tests {
             since: String::new(),
             state_dir: String::new(),
             listeners: Vec::new(),
+            kms_endpoints: Vec::new(),
             key_memory: String::new(),
             connections: 0,
             volumes: Vec::new(),

@@ -26,3 +26,23 @@ pub(super) fn incomplete(message: impl Into<String>) -> KmsError {
 pub(super) fn invalid_signature(message: impl Into<String>) -> KmsError {
     refused("InvalidSignatureException", message)
 }
+
+/// An operation that AWS KMS does not have.
+pub(super) fn unknown_operation() -> KmsError {
+    refused("UnknownOperationException", "")
+}
+
+/// A body that cannot be read.
+pub(super) fn unreadable(message: impl Into<String>) -> KmsError {
+    refused("SerializationException", message)
+}
+
+/// A constraint that does not hold.
+pub(super) fn invalid(message: impl Into<String>) -> KmsError {
+    refused("ValidationException", message)
+}
+
+/// Something that AWS KMS has and this one has not.
+pub(super) fn unsupported(what: &str) -> KmsError {
+    refused("UnsupportedOperationException", format!("{what} is not supported by this KMS."))
+}

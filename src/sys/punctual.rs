@@ -2,7 +2,7 @@
 //! for ever.
 //!
 //! The clock starts when a write has to wait and stops when one gets through, so a long answer may take as long as it
-//! keeps moving. Reads are bounded where requests are read (`server`).
+//! keeps moving. Reads are bounded where requests are read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// `inner`, whose writes fail when they have waited for `deadline`.
-pub(super) struct Punctual<S> {
+pub(crate) struct Punctual<S> {
     inner: S,
     deadline: Duration,
     /// Runs while a write waits.
@@ -21,7 +21,7 @@ pub(super) struct Punctual<S> {
 }
 
 impl<S> Punctual<S> {
-    pub(super) const fn new(inner: S, deadline: Duration) -> Self {
+    pub(crate) const fn new(inner: S, deadline: Duration) -> Self {
         Self { inner, deadline, waiting: None }
     }
 

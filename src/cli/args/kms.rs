@@ -1,0 +1,79 @@
+//! The words of `envol kms`.
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+
+use super::LogFormat;
+
+/// `kms`.
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true)]
+#[command(after_help = "\
+The KMS that `envol daemon` and `envol kms serve` contain speaks AWS's protocol, for the aws CLI and the SDKs:
+  envol daemon --kms-listen 127.0.0.1:4599
+  envol kms access-key create --user root
+  AWS_ENDPOINT_URL_KMS=http://127.0.0.1:4599 AWS_DEFAULT_REGION=us-east-1 aws kms list-keys")]
+pub enum KmsCommand {
+    /// Serve the KMS alone, in the foreground: no volumes
+    Serve(ServeArgs),
+    /// Manage the credentials with which requests are signed
+    #[command(subcommand)]
+    AccessKey(AccessKeyCommand),
+}
+
+/// `kms serve`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+The control socket is served too, so `envol key`, `envol kms access-key` and `envol status` work as with a daemon.
+State and sockets lie where those of `envol daemon` lie; one of the two per state directory.
+
+Examples:
+  envol kms serve
+  envol kms serve --listen /run/envol/kms.sock --state-dir /srv/envol")]
+pub struct ServeArgs {
+    /// Where to serve: a loopback TCP address, or the path of a unix socket (repeatable)
+    /// [default: 127.0.0.1:4599]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<String>,
+    /// Serve on any TCP address (repeatable). Requests are signed, but there is no TLS:
+    /// whoever listens on the way sees data keys and plaintexts
+    #[arg(long, value_name = "ADDR")]
+    pub insecure_listen: Vec<String>,
+    /// How to log, on stderr [default: as configured, else human]
+    #[arg(long, value_enum, value_name = "human|json", hide_possible_values = true)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// `kms access-key`.
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true)]
+pub enum AccessKeyCommand {
+    /// Make an access key; its secret is shown this once
+    Create(CreateAccessKeyArgs),
+    /// List the access keys
+    List,
+    /// Delete an access key: nothing that it signs is answered any more
+    Delete(AccessKeyId),
+}
+
+/// `kms access-key create`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The user root is the account's administrator. Every other user is refused every operation (AccessDeniedException):
+there are no policies yet that could give them rights. A user has two access keys at the most.
+
+Example:
+  envol kms access-key create --user root --json")]
+pub struct CreateAccessKeyArgs {
+    /// Whose it is to be
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) user: String,
+}
+
+/// One access key.
+#[derive(Debug, Args)]
+pub struct AccessKeyId {
+    /// The access key's id
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) id: String,
+}

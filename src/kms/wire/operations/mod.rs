@@ -1,0 +1,70 @@
+//! The operations that are served: how each one's members become a call to the KMS, and its result members again.
+//!
+//! An operation that the model has and this table has not is refused as unsupported; so is a member that asks for what is
+//! not here. Nothing is accepted that is not done.
+
+mod keys;
+mod lists;
+mod usage;
+
+use serde_json::Value;
+
+use super::input::Input;
+use crate::kms::KmsError;
+use crate::kms::embedded::{Embedded, SignedRequest};
+
+/// Carries an operation out; `Null` where its answer has no body.
+type Handler = fn(&Embedded, &SignedRequest, &Input) -> Result<Value, KmsError>;
+
+/// What is served.
+const SERVED: &[(&str, Handler)] = &[
+    ("CancelKeyDeletion", keys::cancel_key_deletion),
+    ("CreateAlias", keys::create_alias),
+    ("CreateKey", keys::create_key),
+    ("Decrypt", usage::decrypt),
+    ("DeleteAlias", keys::delete_alias),
+    ("DescribeKey", keys::describe_key),
+    ("DisableKey", keys::disable_key),
+    ("DisableKeyRotation", keys::disable_key_rotation),
+    ("EnableKey", keys::enable_key),
+    ("EnableKeyRotation", keys::enable_key_rotation),
+    ("Encrypt", usage::encrypt),
+    ("GenerateDataKey", usage::generate_data_key),
+    ("GenerateDataKeyWithoutPlaintext", usage::generate_data_key_without_plaintext),
+    ("GenerateRandom", usage::generate_random),
+    ("GetKeyPolicy", lists::get_key_policy),
+    ("GetKeyRotationStatus", keys::get_key_rotation_status),
+    ("ListAliases", lists::list_aliases),
+    ("ListKeyPolicies", lists::list_key_policies),
+    ("ListKeyRotations", lists::list_key_rotations),
+    ("ListKeys", lists::list_keys),
+    ("ListResourceTags", lists::list_resource_tags),
+    ("ReEncrypt", usage::re_encrypt),
+    ("RotateKeyOnDemand", keys::rotate_key_on_demand),
+    ("ScheduleKeyDeletion", keys::schedule_key_deletion),
+    ("TagResource", keys::tag_resource),
+    ("UntagResource", keys::untag_resource),
+    ("UpdateAlias", keys::update_alias),
+    ("UpdateKeyDescription", keys::update_key_description),
+];
+
+/// The handler of an operation.
+pub(super) fn handler(name: &str) -> Option<Handler> {
+    SERVED.iter().find(|(served, _)| *served == name).map(|(_, handler)| *handler)
+}
+
+/// The names of the operations that are served.
+pub fn served() -> impl Iterator<Item = &'static str> {
+    SERVED.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kms::wire::model;
+
+    #[test]
+    fn every_operation_that_is_served_is_one_of_the_model() {
+        assert!(served().all(|name| model::Operation::named(name).is_some()));
+    }
+}

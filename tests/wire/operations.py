@@ -1,0 +1,232 @@
+"""Every operation, as its users know it. Prints the names of those that succeeded."""
+
+import datetime
+import json
+
+from wire import client, envol, equal, refusal, succeeded
+
+kms = client()
+account = "arn:aws:kms:us-east-1:000000000000:"
+PREFIX = "ValidationException: 1 validation error detected: Value"
+
+# --- keys
+made = kms.create_key(Description="words", Tags=[{"TagKey": "Env", "TagValue": "Test"}])["KeyMetadata"]
+key, arn = made["KeyId"], made["Arn"]
+equal(arn, f"{account}key/{key}")
+expected = {
+    "AWSAccountId": "000000000000", "KeyId": key, "Arn": arn, "Enabled": True, "Description": "words",
+    "KeyUsage": "ENCRYPT_DECRYPT", "KeyState": "Enabled", "Origin": "AWS_KMS", "KeyManager": "CUSTOMER",
+    "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "KeySpec": "SYMMETRIC_DEFAULT",
+    "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"], "MultiRegion": False,
+}
+equal({name: made[name] for name in expected}, expected)
+age = datetime.datetime.now(datetime.timezone.utc) - made["CreationDate"]
+assert abs(age) < datetime.timedelta(minutes=5), age
+equal(kms.describe_key(KeyId=arn)["KeyMetadata"], made)
+kms.update_key_description(KeyId=key, Description="other words")
+equal(kms.describe_key(KeyId=key)["KeyMetadata"]["Description"], "other words")
+policy = kms.get_key_policy(KeyId=key)
+equal((policy["PolicyName"], json.loads(policy["Policy"])["Id"]), ("default", "key-default-1"))
+equal(kms.list_key_policies(KeyId=key)["PolicyNames"], ["default"])
+kms.create_key(Policy=policy["Policy"], Origin="AWS_KMS", MultiRegion=False, KeyUsage="ENCRYPT_DECRYPT")
+
+for members, expected in [
+    ({"KeySpec": "RSA_2048"}, "ValidationException: You must specify a KeyUsage value for all KMS keys except for "
+     "symmetric encryption keys."),
+    ({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}, "UnsupportedOperationException: KeySpec RSA_2048 is not "
+     "supported by this KMS."),
+    ({"Origin": "EXTERNAL"}, "UnsupportedOperationException: Origin EXTERNAL is not supported by this KMS."),
+    ({"MultiRegion": True}, "UnsupportedOperationException: MultiRegion is not supported by this KMS."),
+    ({"Policy": "{}"}, "UnsupportedOperationException: A key policy other than the default one is not supported by this "
+     "KMS."),
+    ({"KeySpec": "none"}, f"{PREFIX} 'none' at 'keySpec' failed to satisfy constraint: Member must satisfy enum value set:"),
+    ({"Tags": [{"TagKey": "aws:a", "TagValue": ""}]}, "TagException: Tags beginning with aws: are reserved"),
+]:
+    found = refusal(kms.create_key, **members)
+    assert found.startswith(expected), f"{members}: {found}"
+
+# --- tags
+kms.tag_resource(KeyId=arn, Tags=[{"TagKey": "Env", "TagValue": "Prod"}, {"TagKey": "A", "TagValue": ""}])
+tags = kms.list_resource_tags(KeyId=key)
+equal(tags["Tags"], [{"TagKey": "A", "TagValue": ""}, {"TagKey": "Env", "TagValue": "Prod"}])
+kms.untag_resource(KeyId=key, TagKeys=["A"])
+equal(kms.list_resource_tags(KeyId=key)["Tags"], [{"TagKey": "Env", "TagValue": "Prod"}])
+
+# --- aliases
+kms.create_alias(AliasName="alias/a", TargetKeyId=key)
+kms.create_alias(AliasName="alias/b", TargetKeyId=arn)
+aliases = kms.list_aliases(KeyId=key)["Aliases"]
+equal([alias["AliasName"] for alias in aliases], ["alias/a", "alias/b"])
+equal((aliases[0]["AliasArn"], aliases[0]["TargetKeyId"]), (f"{account}alias/a", key))
+other = kms.create_key()["KeyMetadata"]["KeyId"]
+kms.update_alias(AliasName="alias/b", TargetKeyId=other)
+equal(kms.describe_key(KeyId="alias/b")["KeyMetadata"]["KeyId"], other)
+equal(kms.describe_key(KeyId=f"{account}alias/a")["KeyMetadata"]["KeyId"], key)
+kms.delete_alias(AliasName="alias/b")
+equal(refusal(kms.describe_key, KeyId="alias/b"), f"NotFoundException: Alias {account}alias/b is not found.")
+
+# An alias stands for a key only where AWS says so.
+for call in [
+    kms.enable_key, kms.disable_key, kms.schedule_key_deletion, kms.cancel_key_deletion, kms.get_key_policy,
+    kms.list_key_policies, kms.list_resource_tags, kms.enable_key_rotation, kms.disable_key_rotation,
+    kms.get_key_rotation_status, kms.list_key_rotations, kms.rotate_key_on_demand, kms.list_aliases,
+]:
+    equal(refusal(call, KeyId="alias/a"), "NotFoundException: Invalid keyId 'alias/a'")
+equal(refusal(kms.create_alias, AliasName="alias/c", TargetKeyId="alias/a"), "NotFoundException: Invalid keyId 'alias/a'")
+
+# --- keys that are not there
+absent = "11111111-2222-3333-4444-555555555555"
+equal(refusal(kms.describe_key, KeyId="fake-key-id"), "NotFoundException: Invalid keyId 'fake-key-id'")
+equal(refusal(kms.describe_key, KeyId=absent), f"NotFoundException: Key '{account}key/{absent}' does not exist")
+equal(refusal(kms.describe_key, KeyId=arn.replace("us-east-1", "eu-west-1")), "NotFoundException: Invalid arn eu-west-1")
+
+# --- using keys
+context = {"purpose": "test", "number": "1"}
+for name in [key, arn, "alias/a", f"{account}alias/a"]:
+    sealed = kms.encrypt(KeyId=name, Plaintext=b"text", EncryptionContext=context)
+    equal((sealed["KeyId"], sealed["EncryptionAlgorithm"]), (arn, "SYMMETRIC_DEFAULT"))
+    for named in [{}, {"KeyId": name}]:
+        opened = kms.decrypt(CiphertextBlob=sealed["CiphertextBlob"], EncryptionContext=context, **named)
+        equal((opened["Plaintext"], opened["KeyId"]), (b"text", arn))
+        equal(opened["KeyMaterialId"], kms.describe_key(KeyId=key)["KeyMetadata"]["CurrentKeyMaterialId"])
+blob = sealed["CiphertextBlob"]
+equal(refusal(kms.decrypt, CiphertextBlob=blob), "InvalidCiphertextException: ")
+equal(refusal(kms.decrypt, CiphertextBlob=b"garbage"), "InvalidCiphertextException: ")
+equal(refusal(kms.decrypt, CiphertextBlob=blob[:-1] + bytes([blob[-1] ^ 1]), EncryptionContext=context),
+      "InvalidCiphertextException: ")
+equal(refusal(kms.decrypt, CiphertextBlob=blob, EncryptionContext=context, KeyId=other),
+      "IncorrectKeyException: The key ID in the request does not identify a CMK that can perform this operation.")
+equal(refusal(kms.decrypt), f"{PREFIX} at 'ciphertextBlob' failed to satisfy constraint: Member must not be null")
+equal(refusal(kms.encrypt, KeyId=key, Plaintext=b"x" * 4097),
+      f"{PREFIX} at 'plaintext' failed to satisfy constraint: Member must have length less than or equal to 4096")
+equal(refusal(kms.encrypt, KeyId=key, Plaintext=b""),
+      f"{PREFIX} at 'plaintext' failed to satisfy constraint: Member must have length greater than or equal to 1")
+kms.decrypt(CiphertextBlob=kms.encrypt(KeyId=key, Plaintext=b"x" * 4096)["CiphertextBlob"])
+equal(refusal(kms.encrypt, KeyId=key, Plaintext=b"x", EncryptionAlgorithm="RSAES_OAEP_SHA_256"),
+      "InvalidKeyUsageException: Algorithm RSAES_OAEP_SHA_256 is incompatible with key spec SYMMETRIC_DEFAULT.")
+equal(refusal(kms.encrypt, KeyId=key, Plaintext=b"x", GrantTokens=["token"]), "InvalidGrantTokenException: ")
+
+again = kms.re_encrypt(CiphertextBlob=blob, SourceEncryptionContext=context, DestinationKeyId=other,
+                       DestinationEncryptionContext={"other": "pair"})
+equal((again["SourceKeyId"], again["KeyId"]), (arn, f"{account}key/{other}"))
+equal(kms.decrypt(CiphertextBlob=again["CiphertextBlob"], EncryptionContext={"other": "pair"})["Plaintext"], b"text")
+equal(refusal(kms.re_encrypt, CiphertextBlob=blob, DestinationKeyId=other), "InvalidCiphertextException: ")
+equal(refusal(kms.re_encrypt, CiphertextBlob=blob, SourceEncryptionContext=context, SourceKeyId=other,
+              DestinationKeyId=key).split(":")[0], "IncorrectKeyException")
+
+for members, length in [({"KeySpec": "AES_128"}, 16), ({"KeySpec": "AES_256"}, 32), ({"NumberOfBytes": 64}, 64),
+                        ({"NumberOfBytes": 1024}, 1024), ({"NumberOfBytes": 1}, 1)]:
+    data = kms.generate_data_key(KeyId="alias/a", EncryptionContext=context, **members)
+    equal((len(data["Plaintext"]), data["KeyId"]), (length, arn))
+    equal(kms.decrypt(CiphertextBlob=data["CiphertextBlob"], EncryptionContext=context)["Plaintext"], data["Plaintext"])
+    data = kms.generate_data_key_without_plaintext(KeyId=key, EncryptionContext=context, **members)
+    assert "Plaintext" not in data
+    opened = kms.decrypt(CiphertextBlob=data["CiphertextBlob"], EncryptionContext=context)
+    equal(len(opened["Plaintext"]), length)
+either = "ValidationException: Please specify either number of bytes or key spec."
+equal(refusal(kms.generate_data_key, KeyId=key), either)
+equal(refusal(kms.generate_data_key, KeyId=key, KeySpec="AES_256", NumberOfBytes=32), either)
+equal(refusal(kms.generate_data_key, KeyId=key, NumberOfBytes=0), f"{PREFIX} '0' at 'numberOfBytes' failed to satisfy "
+      "constraint: Member must have value greater than or equal to 1")
+equal(len(kms.generate_random(NumberOfBytes=1024)["Plaintext"]), 1024)
+assert kms.generate_random(NumberOfBytes=32)["Plaintext"] != kms.generate_random(NumberOfBytes=32)["Plaintext"]
+equal(refusal(kms.generate_random), "ValidationException: NumberOfBytes is required.")
+
+# --- dry runs: the answer that the operation would have had, and nothing done
+dry = "DryRunOperationException: The request would have succeeded, but the DryRun option is set."
+equal(refusal(kms.encrypt, KeyId=key, Plaintext=b"x", DryRun=True), dry)
+equal(refusal(kms.decrypt, CiphertextBlob=blob, DryRun=True), dry)
+equal(refusal(kms.generate_data_key, KeyId=key, NumberOfBytes=32, DryRun=True), dry)
+equal(refusal(kms.generate_data_key_without_plaintext, KeyId=key, NumberOfBytes=32, DryRun=True), dry)
+equal(refusal(kms.re_encrypt, CiphertextBlob=blob, DestinationKeyId=other, DryRun=True), dry)
+kms.disable_key(KeyId=key)
+disabled = f"DisabledException: {arn} is disabled."
+equal(refusal(kms.encrypt, KeyId=key, Plaintext=b"x", DryRun=True), disabled)
+equal(refusal(kms.re_encrypt, CiphertextBlob=blob, DestinationKeyId=other, DryRun=True), disabled)
+equal(refusal(kms.encrypt, KeyId=key, Plaintext=b"x", EncryptionAlgorithm="RSAES_OAEP_SHA_1"), disabled)
+kms.enable_key(KeyId=key)
+
+# --- rotation
+equal(kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"], False)
+kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=90)
+status = kms.get_key_rotation_status(KeyId=arn)
+equal((status["KeyId"], status["KeyRotationEnabled"], status["RotationPeriodInDays"]), (key, True, 90))
+days = status["NextRotationDate"] - datetime.datetime.now(datetime.timezone.utc)
+assert abs(days - datetime.timedelta(days=90)) < datetime.timedelta(minutes=5), days
+equal(refusal(kms.enable_key_rotation, KeyId=key, RotationPeriodInDays=89), f"{PREFIX} '89' at 'rotationPeriodInDays' "
+      "failed to satisfy constraint: Member must have value greater than or equal to 90")
+equal(kms.rotate_key_on_demand(KeyId=key)["KeyId"], arn)
+equal(kms.decrypt(CiphertextBlob=blob, EncryptionContext=context)["Plaintext"], b"text")
+rotations = kms.list_key_rotations(KeyId=key)["Rotations"]
+equal([(entry["RotationType"], entry["KeyMaterialState"]) for entry in rotations], [("ON_DEMAND", "CURRENT")])
+every = kms.list_key_rotations(KeyId=key, IncludeKeyMaterial="ALL_KEY_MATERIAL", Limit=1)
+rest = kms.list_key_rotations(KeyId=key, IncludeKeyMaterial="ALL_KEY_MATERIAL", Marker=every["NextMarker"])
+equal((every["Truncated"], rest["Truncated"], rest["Rotations"][0]["KeyMaterialState"]), (True, False, "NON_CURRENT"))
+assert "RotationDate" not in rest["Rotations"][0]
+kms.disable_key_rotation(KeyId=key)
+status = kms.get_key_rotation_status(KeyId=key)
+equal((status["KeyRotationEnabled"], "NextRotationDate" in status), (False, False))
+
+# --- deletion
+gone = kms.schedule_key_deletion(KeyId=other, PendingWindowInDays=7)
+equal((gone["KeyId"], gone["KeyState"], gone["PendingWindowInDays"]), (f"{account}key/{other}", "PendingDeletion", 7))
+equal(kms.describe_key(KeyId=other)["KeyMetadata"]["DeletionDate"], gone["DeletionDate"])
+equal(kms.cancel_key_deletion(KeyId=other)["KeyId"], f"{account}key/{other}")
+equal(kms.describe_key(KeyId=other)["KeyMetadata"]["KeyState"], "Disabled")
+equal(refusal(kms.schedule_key_deletion, KeyId=other, PendingWindowInDays=6), f"{PREFIX} '6' at 'pendingWindowInDays' "
+      "failed to satisfy constraint: Member must have value greater than or equal to 7")
+equal(kms.schedule_key_deletion(KeyId=other)["PendingWindowInDays"], 30)
+
+# --- lists a page at a time
+for number in range(5):
+    kms.create_alias(AliasName=f"alias/page-{number}", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
+every = {entry["KeyId"] for entry in kms.list_keys()["Keys"]}
+pages = list(kms.get_paginator("list_keys").paginate(PaginationConfig={"PageSize": 2}))
+assert len(pages) > 3, len(pages)
+paged = [entry["KeyId"] for page in pages for entry in page["Keys"]]
+equal((len(paged), set(paged)), (len(every), every))
+pages = list(kms.get_paginator("list_aliases").paginate(PaginationConfig={"PageSize": 2}))
+names = [entry["AliasName"] for page in pages for entry in page["Aliases"]]
+equal(names, ["alias/a"] + [f"alias/page-{number}" for number in range(5)])
+marker = kms.list_keys(Limit=1)["NextMarker"]
+invalid = "InvalidMarkerException: The marker was not given out by this list."
+equal(refusal(kms.list_aliases, Marker=marker), invalid)
+equal(refusal(kms.list_keys, Marker="AAAA"), invalid)
+for call, most, members in [(kms.list_keys, 1000, {}), (kms.list_aliases, 100, {}),
+                            (kms.list_resource_tags, 50, {"KeyId": key}), (kms.list_key_rotations, 1000, {"KeyId": key}),
+                            (kms.list_key_policies, 1000, {"KeyId": key})]:
+    call(Limit=most, **members)
+    equal(refusal(call, Limit=most + 1, **members), f"{PREFIX} '{most + 1}' at 'limit' failed to satisfy constraint: "
+          f"Member must have value less than or equal to {most}")
+
+# --- regions: the keys of one are not those of another
+abroad = client("eu-west-1")
+equal(abroad.list_keys()["Keys"], [])
+foreign = abroad.create_key()["KeyMetadata"]["Arn"]
+assert foreign.startswith("arn:aws:kms:eu-west-1:000000000000:key/"), foreign
+equal(refusal(kms.describe_key, KeyId=foreign), "NotFoundException: Invalid arn eu-west-1")
+equal(refusal(abroad.decrypt, CiphertextBlob=blob, EncryptionContext=context),
+      "AccessDeniedException: The ciphertext refers to a customer master key that does not exist, does not exist in this "
+      "region, or you are not allowed to access.")
+
+# --- the key managed for volumes may be looked at, and used by the daemon alone
+managed = kms.describe_key(KeyId="alias/aws/ebs")["KeyMetadata"]
+equal((managed["KeyManager"], kms.get_key_rotation_status(KeyId=managed["KeyId"])["KeyRotationEnabled"]), ("AWS", True))
+for call, members in [(kms.encrypt, {"Plaintext": b"x"}), (kms.generate_data_key, {"NumberOfBytes": 32}),
+                      (kms.disable_key, {}), (kms.schedule_key_deletion, {}), (kms.disable_key_rotation, {})]:
+    found = refusal(call, KeyId=managed["KeyId"], **members)
+    assert found.startswith("AccessDeniedException: User: arn:aws:iam::000000000000:root is not authorized"), found
+
+# --- what is not here says so
+for call, members in [
+    (kms.put_key_policy, {"KeyId": key, "Policy": policy["Policy"]}), (kms.get_public_key, {"KeyId": key}),
+    (kms.list_grants, {"KeyId": key}), (kms.describe_custom_key_stores, {}),
+    (kms.create_grant, {"KeyId": key, "GranteePrincipal": "a", "Operations": ["Decrypt"]}),
+]:
+    found = refusal(call, **members)
+    assert found.startswith("UnsupportedOperationException: "), found
+
+# --- one KMS, two doors
+equal(envol("key", "show", key)["description"], "other words")
+
+print(json.dumps(sorted(succeeded)))

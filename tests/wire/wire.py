@@ -1,0 +1,69 @@
+"""What the scripts of this folder share: a boto3 client whose every response is held against the service model."""
+
+import json
+import os
+import subprocess
+
+import boto3
+import botocore.config
+import botocore.exceptions
+import botocore.validate
+
+# Every operation that has succeeded.
+succeeded = set()
+
+
+def known(shape, value, path):
+    """Fails where `value` has members that the model does not know, which botocore would drop unseen."""
+    if shape.type_name == "structure":
+        for name, member in value.items():
+            assert name in shape.members, f"{path}.{name} is not in the model"
+            known(shape.members[name], member, f"{path}.{name}")
+    elif shape.type_name == "list":
+        for item in value:
+            known(shape.member, item, path)
+
+
+def check(http_response, parsed, model, **_):
+    assert http_response.headers["x-amzn-RequestId"], "every answer has a request id"
+    if http_response.status_code != 200:
+        return
+    succeeded.add(model.name)
+    body = http_response.content
+    if model.output_shape is None:
+        assert body == b"", f"{model.name} answers nothing, not {body}"
+        return
+    known(model.output_shape, json.loads(body), model.name)
+    members = {name: value for name, value in parsed.items() if name != "ResponseMetadata"}
+    report = botocore.validate.ParamValidator().validate(members, model.output_shape)
+    assert not report.has_errors(), f"{model.name}: {report.generate_report()}"
+
+
+def client(region="us-east-1", key=None):
+    credentials = {"aws_access_key_id": key[0], "aws_secret_access_key": key[1]} if key else {}
+    # What a request lacks must be the KMS's to say, not the client's.
+    config = botocore.config.Config(parameter_validation=False, retries={"max_attempts": 0})
+    made = boto3.client("kms", region_name=region, config=config, **credentials)
+    made.meta.events.register("after-call.kms", check)
+    return made
+
+
+def envol(*words):
+    """What `envol WORDS --json` answers."""
+    output = subprocess.run([os.environ["ENVOL"], *words, "--json"], capture_output=True, check=True)
+    return json.loads(output.stdout)
+
+
+def refusal(call, **members):
+    """`exception: message` of a call that is refused."""
+    try:
+        call(**members)
+    except botocore.exceptions.ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        assert status == 400, f"{error}: {status}"
+        return f"{error.response['Error']['Code']}: {error.response['Error']['Message']}"
+    return "ok"
+
+
+def equal(found, expected):
+    assert found == expected, f"\nfound    {found!r}\nexpected {expected!r}"
