@@ -27,6 +27,8 @@ const ROUNDS: usize = 15;
 /// What small requests move over, so that they do not find their data in the first-level cache.
 const MOVED_OVER: usize = 64 * KIB;
 
+const PAGE: usize = 4096;
+
 /// Its value names the processor's features that OpenSSL is not to use.
 const CAPABILITIES: &str = "OPENSSL_ia32cap";
 
@@ -82,7 +84,8 @@ impl Line {
 
 /// The rows of the requirements, and two that tell where the limits lie.
 fn rows() -> Vec<Row> {
-    let row = |engine, sectors, request, peer, floor, goal| Row { engine, into: false, sectors, request, peer, floor, goal };
+    let row =
+        |engine, sectors, request, peer, floor, goal| Row { engine, into: false, sectors, request, peer, floor, goal };
     let (large, small) = (SectorSize::B4096, SectorSize::B512);
     let fastest = Engine::fastest();
     let mut rows = Vec::new();
@@ -150,11 +153,14 @@ fn measured(row: &Row, way: Way, rounds: usize) -> Line {
         Peer::RawBlocks => peers::raw_blocks(way),
     };
     let sector = usize::try_from(sectors.bytes()).expect("small");
-    let mut data = vec![0x5a; MOVED_OVER.max(request)];
+    // Aligned as the buffers of a data path are.
+    let mut memory = vec![0x5a; MOVED_OVER.max(request) + PAGE];
+    let start = memory.as_ptr().align_offset(PAGE);
+    let data = &mut memory[start..][..MOVED_OVER.max(request)];
     let (mut figures, mut peer_figures, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..=rounds {
-        let figure = turn(&mut own, request, sector, &mut data);
-        let peer_figure = turn(&mut other, request, sector, &mut data);
+        let figure = turn(&mut own, request, sector, data);
+        let peer_figure = turn(&mut other, request, sector, data);
         figures.push(figure);
         peer_figures.push(peer_figure);
         ratios.push(figure / peer_figure);

@@ -14,6 +14,9 @@
 //! listen = ["127.0.0.1:10809"]           # loopback only; every local user can then use every attached volume
 //! insecure_listen = []                   # anywhere, in clear
 //!
+//! [data_path]
+//! cipher = "auto"                        # or vaes-512, vaes-256, aes-ni, portable; ENVOL_CIPHER comes before it
+//!
 //! [timings]
 //! dead_connection_window_s = 60          # how long after a restart a refused volume just closes connections
 //! detach_grace_ms = 500                  # how long detach waits for a client that has just closed
@@ -37,6 +40,7 @@ use toml::Spanned;
 
 use super::{LogFormat, Options};
 use crate::kms::wire::{Address, BadAddress};
+use crate::crypto::xts::{Engine, EngineRefused, VARIABLE};
 use crate::{limits, places};
 
 /// The section that the embedded KMS has where no other is configured.
@@ -59,6 +63,8 @@ pub(super) struct Config {
     pub(super) kms_listen: Vec<(Address, bool)>,
     /// Whether there are no volumes.
     pub(super) kms_alone: bool,
+    /// What computes the cipher, where the environment names nothing.
+    pub(super) cipher: Engine,
     pub(super) timings: Timings,
     /// The name of the embedded KMS's section.
     pub(super) kms: String,
@@ -119,6 +125,7 @@ struct Written {
     region: Option<Spanned<String>>,
     log_format: Option<LogFormat>,
     nbd: WrittenNbd,
+    data_path: WrittenDataPath,
     timings: WrittenTimings,
     kms: BTreeMap<Spanned<String>, WrittenKms>,
 }
@@ -128,6 +135,12 @@ struct Written {
 struct WrittenNbd {
     listen: Vec<Spanned<SocketAddr>>,
     insecure_listen: Vec<Spanned<SocketAddr>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenDataPath {
+    cipher: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -173,6 +186,12 @@ impl Config {
             std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
         let path = path.clone();
         Self::of(&text, &path, options)
+    }
+
+    /// Settles what computes the cipher in this process: the environment's word, else the configuration's.
+    pub(super) fn settle_cipher(&self) -> Result<Engine, ConfigError> {
+        let refused = |refused: EngineRefused| ConfigError::Option { option: VARIABLE, reason: refused.to_string() };
+        Engine::choose(self.cipher).map_err(refused)
     }
 
     fn of(text: &str, path: &Path, options: Options) -> Result<Self, ConfigError> {
@@ -247,6 +266,7 @@ impl Written {
             insecure_listen,
             kms_listen: Vec::new(),
             kms_alone: false,
+            cipher: self.data_path.cipher.map_or(Ok(Engine::fastest()), cipher)?,
             timings: self.timings.judge(),
             kms: embedded_section(self.kms)?,
         })
@@ -314,6 +334,10 @@ fn volume_dirs(dirs: Vec<Spanned<PathBuf>>) -> Result<Vec<PathBuf>, Fault> {
     dirs.into_iter().map(absolute_path).collect()
 }
 
+fn cipher(name: Spanned<String>) -> Result<Engine, Fault> {
+    name.get_ref().parse().map_err(|refused: EngineRefused| Fault::at(&name, refused.to_string()))
+}
+
 fn group_id(name: &Spanned<String>) -> Result<u32, Fault> {
     match nix::unistd::Group::from_name(name.get_ref()) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
@@ -379,6 +403,9 @@ mod tests {
             ("state_dir = \"state\"", 1),
             ("group = \"no such group\"", 1),
             ("log_format = \"xml\"", 1),
+            ("[data_path]\ncipher = \"rot13\"", 2),
+            ("[data_path]\ncipher = \"\"", 2),
+            ("[data_path]\nengine = \"auto\"", 2),
             ("[timings]\n\nattach_deadline_s = 0", 3),
             ("[timings]\ndrain_deadline_s = -1", 2),
             ("[timings]\ndrain_deadline_s = \"1\"", 2),
@@ -419,6 +446,15 @@ mod tests {
         let config = read("state_dir = \"/elsewhere\"\nlog_format = \"json\"").expect("is right");
         assert_eq!(config.state_dir, PathBuf::from("/state"));
         assert_eq!(config.log_format, LogFormat::Json);
+    }
+
+    #[test]
+    fn the_cipher_is_the_fastest_unless_one_is_named() {
+        assert_eq!(read("").expect("is right").cipher, Engine::fastest());
+        for engine in Engine::available() {
+            let config = read(&format!("[data_path]\ncipher = \"{engine}\"")).expect("is right");
+            assert_eq!(config.cipher, engine);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::state_dir::StateDir;
 use super::{DaemonError, Options, logging};
 use crate::attach::{EventLog, KmsTable, Registry, Settings};
 use crate::control::{self, About, Admission, NbdListener, Operated};
+use crate::crypto::xts::Engine;
 use crate::kms::Kms;
 use crate::kms::embedded::{Embedded, Identity};
 use crate::kms::wire;
@@ -39,7 +40,9 @@ const STEP: Duration = Duration::from_secs(1);
 /// [`DaemonError`]: the daemon did not start, and nothing of it is left.
 pub fn run(options: Options) -> Result<(), DaemonError> {
     let config = Config::load(options)?;
+    let cipher = config.settle_cipher()?;
     logging::start(config.log_format);
+    say_cipher(cipher);
     umask(Mode::from_bits_truncate(0o077));
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -60,6 +63,13 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(STEP));
     info!("stopped");
     Ok(())
+}
+
+fn say_cipher(cipher: Engine) {
+    info!(%cipher, "sectors are ciphered");
+    if !cipher.encrypts() {
+        warn!("NOTHING IS ENCRYPTED: this is a build for benchmarks, and its cipher is null. Keep no data in it.");
+    }
 }
 
 /// The signals that mean something to the daemon.

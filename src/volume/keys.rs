@@ -89,6 +89,7 @@ impl SectorKeys {
                 KeyRefused::EqualHalves => VolumeError::WeakKey(WeakKey::EqualHalves),
                 KeyRefused::NoLockedMemory(failed) => VolumeError::NoLockedMemory(failed),
                 KeyRefused::NoSuchEngine(_) => unreachable!("no engine was asked for by name"),
+                KeyRefused::NoneChosen(_) => unreachable!("the daemon does not start where the cipher is not known"),
             })
         });
         let scopes = scopes.collect::<Result<Vec<_>, _>>()?;

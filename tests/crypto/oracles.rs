@@ -52,11 +52,19 @@ fn assert_part(
     let (engine, key) = key;
     let first = PieceNumber::new(first_sector * sectors.pieces() + part.start as u64);
     let place = part.start * 512..part.end * 512;
-    let mut data = plain[place.clone()].to_vec();
+    let (plain, sealed) = (&plain[place.clone()], &sealed[place]);
+    let what = format!("{engine}, pieces {part:?} from {first_sector} of {sectors:?}");
+    let mut data = plain.to_vec();
     key.encrypt(sectors, first, &mut data);
-    assert!(data == sealed[place.clone()], "{engine} encrypts pieces {part:?} from {first_sector} of {sectors:?}");
+    assert!(data == sealed, "encrypted in place by {what}");
     key.decrypt(sectors, first, &mut data);
-    assert!(data == plain[place], "{engine} decrypts pieces {part:?} from {first_sector} of {sectors:?}");
+    assert!(data == plain, "decrypted in place by {what}");
+    data.fill(0xa5);
+    key.encrypt_into(sectors, first, plain, &mut data);
+    assert!(data == sealed, "encrypted into another buffer by {what}");
+    data.fill(0xa5);
+    key.decrypt_into(sectors, first, sealed, &mut data);
+    assert!(data == plain, "decrypted into another buffer by {what}");
 }
 
 /// Sector numbers where a carry, a sign or a truncation would show, as far as their pieces have numbers.
@@ -101,6 +109,24 @@ fn requests_of_one_to_two_hundred_pieces_may_start_anywhere_in_a_sector() {
         for key in &on_every_engine(&key) {
             for (count, start) in (1..=200).flat_map(|count| (0..per_sector).map(move |start| (count, start))) {
                 assert_part(key, sectors, first, start..start + count, [&plain, &sealed]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_number_of_large_sectors_around_a_batch_may_start_and_end_anywhere_in_a_sector() {
+    let mut numbers = Numbers::seeded();
+    let sectors = SectorSize::B4096;
+    let mut plain = vec![0; 131 * 4096];
+    numbers.fill(&mut plain);
+    let (key, first) = (numbers.key(), numbers.below(1 << 40));
+    let sealed = openssl_encrypts(&key, sectors, first, &plain);
+    for key in &on_every_engine(&key) {
+        for (count, head) in (1..=70).chain(126..=131).flat_map(|count| (0..8).map(move |head| (count, head))) {
+            let tail = (3 * head + count) % 8;
+            if head + tail < 8 * count {
+                assert_part(key, sectors, first, head..8 * count - tail, [&plain, &sealed]);
             }
         }
     }
@@ -177,5 +203,11 @@ fn a_request_that_is_not_whole_pieces_panics_and_an_empty_one_is_nothing() {
         let cut = std::panic::catch_unwind(|| key.encrypt(SectorSize::B4096, PieceNumber::new(3), &mut [0; 513]));
         assert!(cut.is_err(), "{engine}");
         assert!(std::panic::catch_unwind(|| key.decrypt_unit([0; 16], &mut [0; 17])).is_err(), "{engine}");
+        for (from, into) in [(512, 1024), (1024, 512), (512, 511), (513, 513)] {
+            let into = &mut vec![0; into];
+            let between = || key.encrypt_into(SectorSize::B512, PieceNumber::new(3), &vec![0; from], into);
+            let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(between));
+            assert!(refused.is_err(), "{engine}: {from}");
+        }
     }
 }

@@ -10,6 +10,9 @@ Where things lie, unless said otherwise:
   sockets  $RUNTIME_DIRECTORY, else /run/envol as root, else $XDG_RUNTIME_DIR/envol
 The control socket is control.sock, the NBD socket nbd.sock beside it; both admit root and the daemon's own user.
 
+ENVOL_CIPHER names what computes the cipher, before what is configured: auto (the fastest that the processor can run),
+vaes-512, vaes-256, aes-ni, portable. All give the same bytes; a name that the processor cannot follow is an error.
+
 One daemon per state directory. SIGTERM and SIGINT drain, flush, wipe the keys and exit 0.
 
 Examples:

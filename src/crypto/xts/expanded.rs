@@ -5,9 +5,11 @@
 
 use super::KeyRefused;
 use super::engine::Engine;
+#[cfg(feature = "bench-null")]
+use super::null;
 use super::portable;
 use super::runs::Runs;
-use super::tweak::{self, Tweak, Tweaks};
+use super::tweak::{self, Tweak};
 #[cfg(target_arch = "x86_64")]
 use super::{aes_ni, schedule, vaes256, vaes512};
 use crate::crypto::stack;
@@ -22,6 +24,8 @@ pub(super) enum Expanded {
     #[cfg(target_arch = "x86_64")]
     AesNi(Locked<schedule::Keys>),
     Portable(Locked<portable::Keys>),
+    #[cfg(feature = "bench-null")]
+    Null,
 }
 
 impl Expanded {
@@ -42,13 +46,15 @@ impl Expanded {
             #[cfg(target_arch = "x86_64")]
             Engine::AesNi => x86().map(Self::AesNi),
             Engine::Portable => portable().map(Self::Portable),
+            #[cfg(feature = "bench-null")]
+            Engine::Null => Ok(Self::Null),
         });
         Ok(expanded?)
     }
 
     /// Encrypts the numbers of `count` consecutive sectors, from `first` on, with the tweak half: they become starting
-    /// tweaks. What lies behind them in `tweaks` has no meaning.
-    pub(super) fn encrypt_numbers(&self, first: u64, count: usize, tweaks: &mut Tweaks) {
+    /// tweaks. Of `tweaks`, whose length is a multiple of 4, those behind them have no meaning.
+    pub(super) fn encrypt_numbers(&self, first: u64, count: usize, tweaks: &mut [Tweak]) {
         match self {
             // SAFETY: these keys exist only where the engine's instructions do.
             #[cfg(target_arch = "x86_64")]
@@ -62,6 +68,8 @@ impl Expanded {
                 tweak::number(first, &mut tweaks[..count]);
                 keys.encrypt_tweaks(&mut tweaks[..count]);
             }
+            #[cfg(feature = "bench-null")]
+            Self::Null => (),
         }
     }
 
@@ -74,6 +82,8 @@ impl Expanded {
                 aes_ni::encrypt_tweak(&keys.tweak, tweak);
             },
             Self::Portable(keys) => keys.encrypt_tweaks(std::slice::from_mut(tweak)),
+            #[cfg(feature = "bench-null")]
+            Self::Null => (),
         }
     }
 
@@ -90,6 +100,8 @@ impl Expanded {
             #[cfg(target_arch = "x86_64")]
             Self::AesNi(keys) => unsafe { aes_ni::encrypt(&keys.encrypt, starts, runs) },
             Self::Portable(keys) => keys.encrypt(starts, runs),
+            #[cfg(feature = "bench-null")]
+            Self::Null => null::bring(runs),
         }
     }
 
@@ -106,6 +118,8 @@ impl Expanded {
             #[cfg(target_arch = "x86_64")]
             Self::AesNi(keys) => unsafe { aes_ni::decrypt(&keys.decrypt, starts, runs) },
             Self::Portable(keys) => keys.decrypt(starts, runs),
+            #[cfg(feature = "bench-null")]
+            Self::Null => null::bring(runs),
         }
     }
 }

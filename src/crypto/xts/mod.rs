@@ -9,6 +9,8 @@
 mod aes_ni;
 mod engine;
 mod expanded;
+#[cfg(feature = "bench-null")]
+mod null;
 mod portable;
 mod runs;
 #[cfg(target_arch = "x86_64")]
@@ -19,7 +21,7 @@ mod vaes256;
 #[cfg(target_arch = "x86_64")]
 mod vaes512;
 
-pub use engine::Engine;
+pub use engine::{AUTO, Engine, EngineRefused, VARIABLE};
 
 use super::digest;
 use crate::secret::Secret;
@@ -37,7 +39,7 @@ pub struct XtsKey {
 }
 
 /// A key that was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRefused {
     /// The halves are equal: IEEE 1619 and FIPS 140-3 IG C.I forbid it.
     #[error("the two halves of the sector key are equal")]
@@ -45,18 +47,21 @@ pub enum KeyRefused {
     /// The engine asked for needs instructions that this processor lacks.
     #[error("this processor cannot run the cipher engine {0}")]
     NoSuchEngine(Engine),
+    /// None was asked for, and the environment names none that there is.
+    #[error("{VARIABLE}: {0}")]
+    NoneChosen(#[from] EngineRefused),
     /// No locked memory for the expanded keys.
     #[error(transparent)]
     NoLockedMemory(#[from] crate::sys::locked::LockingFailed),
 }
 
 impl XtsKey {
-    /// Expands `key`, the data half, then the tweak half, for the fastest engine.
+    /// Expands `key`, the data half, then the tweak half, for the engine of this process ([`Engine::chosen`]).
     ///
     /// # Errors
-    /// Equal halves (compared in constant time), or no locked memory.
+    /// Equal halves (compared in constant time), no locked memory, or an environment that names no engine.
     pub fn new(key: &Secret<64>) -> Result<Self, KeyRefused> {
-        Self::with_engine(key, Engine::fastest())
+        Self::with_engine(key, Engine::chosen()?)
     }
 
     /// Expands `key` for one engine; every engine gives the same bytes.
@@ -129,19 +134,36 @@ impl XtsKey {
         &self,
         sectors: SectorSize,
         first: PieceNumber,
+        pieces: Pieces<'_>,
+        cipher: impl Fn(&[Tweak], Runs<'_>),
+    ) {
+        let place = Place::of(sectors, first);
+        if place.sectors_of(pieces.count()) <= tweak::FEW {
+            self.each_batch_of::<{ tweak::FEW }>(place, pieces, cipher);
+        } else {
+            self.each_batch_of::<{ tweak::AT_ONCE }>(place, pieces, cipher);
+        }
+    }
+
+    #[inline]
+    fn each_batch_of<const MOST: usize>(
+        &self,
+        mut place: Place,
         mut pieces: Pieces<'_>,
         cipher: impl Fn(&[Tweak], Runs<'_>),
     ) {
-        let (mut sector, mut within, per_sector) = place(sectors, first);
-        let mut tweaks = [[0; 16]; tweak::AT_ONCE];
+        let mut tweaks = [[0; 16]; MOST];
         while pieces.count() != 0 {
-            let count = (within + pieces.count()).div_ceil(per_sector).min(tweak::AT_ONCE);
+            let Place { sector, within, per_sector } = place;
+            let count = place.sectors_of(pieces.count()).min(MOST);
             self.keys.encrypt_numbers(sector, count, &mut tweaks);
             let starts = &mut tweaks[..count];
-            starts[0] = tweak::pieces_later(starts[0], within);
+            if within != 0 {
+                starts[0] = tweak::pieces_later(starts[0], within);
+            }
             let batch = pieces.take_first(count * per_sector - within);
             cipher(starts, Runs::new(per_sector - within, per_sector, batch));
-            (sector, within) = (sector.wrapping_add(count as u64), 0);
+            place = Place { sector: sector.wrapping_add(count as u64), within: 0, per_sector };
         }
     }
 
@@ -172,11 +194,29 @@ fn between<'a>(from: &'a [u8], into: &'a mut [u8]) -> Pieces<'a> {
 
 const WHOLE: &str = "sector data comes in whole pieces";
 
-/// The sector of a piece, the piece's place within it, and how many pieces a sector holds.
-fn place(sectors: SectorSize, piece: PieceNumber) -> (u64, usize, usize) {
-    let in_memory = |count: u64| usize::try_from(count).expect("a sector has at most 8 pieces");
-    let per_sector = sectors.pieces();
-    (piece.get() / per_sector, in_memory(piece.get() % per_sector), in_memory(per_sector))
+/// Where a request begins.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The number of the sector.
+    sector: u64,
+    /// The piece's place within it.
+    within: usize,
+    /// How many pieces a sector holds.
+    per_sector: usize,
+}
+
+impl Place {
+    fn of(sectors: SectorSize, piece: PieceNumber) -> Self {
+        let in_memory = |count: u64| usize::try_from(count).expect("a sector has at most 8 pieces");
+        let per_sector = sectors.pieces();
+        let within = in_memory(piece.get() % per_sector);
+        Self { sector: piece.get() / per_sector, within, per_sector: in_memory(per_sector) }
+    }
+
+    /// How many sectors that many pieces touch.
+    fn sectors_of(self, pieces: usize) -> usize {
+        (self.within + pieces).div_ceil(self.per_sector)
+    }
 }
 
 #[cfg(test)]

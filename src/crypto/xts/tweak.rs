@@ -8,8 +8,8 @@ pub(super) type Tweak = [u8; 16];
 /// How many sectors' tweaks are encrypted together: enough to keep the AES units busy, little enough for the stack.
 pub(super) const AT_ONCE: usize = 64;
 
-/// The starting tweaks of as many sectors.
-pub(super) type Tweaks = [Tweak; AT_ONCE];
+/// How many sectors a small request touches at the most: it is spared the clearing of room for more.
+pub(super) const FEW: usize = 4;
 
 /// What x^128 is, reduced.
 pub(super) const REDUCED: u8 = 0x87;

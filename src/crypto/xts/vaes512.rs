@@ -14,7 +14,7 @@ use std::hint::black_box;
 
 use super::runs::{Piece, Runs, Stride};
 use super::schedule::RoundKeys;
-use super::tweak::{REDUCED, Tweak, Tweaks};
+use super::tweak::{REDUCED, Tweak};
 
 /// Vectors in flight.
 const WIDE: usize = 8;
@@ -87,29 +87,36 @@ direction!(
     decrypt, _mm512_aesdec_epi128, _mm512_aesdeclast_epi128
 );
 
-/// Encrypts the numbers of at least `count` consecutive sectors, from `first` on: they become starting tweaks.
+/// Encrypts the numbers of consecutive sectors, from `first` on: they become starting tweaks. Of `tweaks`, whose length is
+/// a multiple of 4, at least the first `count` are filled.
 #[target_feature(enable = "avx512f,aes,vaes")]
-pub(super) fn encrypt_numbers(keys: &RoundKeys, first: u64, count: usize, tweaks: &mut Tweaks) {
+pub(super) fn encrypt_numbers(keys: &RoundKeys, first: u64, count: usize, tweaks: &mut [Tweak]) {
     let lanes = _mm512_setr_epi64(0, 0, 1, 0, 2, 0, 3, 0);
     let mut numbers = _mm512_add_epi64(_mm512_maskz_set1_epi64(LOWER_HALVES, first.cast_signed()), lanes);
-    let (groups, _) = tweaks.as_chunks_mut::<{ 4 * WIDE }>();
-    for (number, group) in groups.iter_mut().enumerate() {
-        match count.saturating_sub(number * 4 * WIDE) {
-            0 => return,
-            1..=4 => encrypt_group::<1>(keys, &mut numbers, group),
-            5..=16 => encrypt_group::<4>(keys, &mut numbers, group),
-            _ => encrypt_group::<WIDE>(keys, &mut numbers, group),
-        }
+    let (mut left, mut rest) = (count, tweaks);
+    while left != 0 {
+        let done;
+        (done, rest) = match left {
+            1..=4 => encrypt_group::<1>(keys, &mut numbers, rest),
+            5..=16 => encrypt_group::<4>(keys, &mut numbers, rest),
+            _ => encrypt_group::<WIDE>(keys, &mut numbers, rest),
+        };
+        left = left.saturating_sub(done);
     }
 }
 
 /// The lower 64 bits of each block.
 const LOWER_HALVES: u8 = 0b0101_0101;
 
-/// Encrypts `numbers` and those behind them, `COUNT` vectors together.
+/// Encrypts `numbers` and those behind them, `COUNT` vectors together. Gives how many tweaks that makes, and what of
+/// `tweaks` lies behind them.
 #[inline]
 #[target_feature(enable = "avx512f,aes,vaes")]
-fn encrypt_group<const COUNT: usize>(keys: &RoundKeys, numbers: &mut __m512i, tweaks: &mut [Tweak; 4 * WIDE]) {
+fn encrypt_group<'a, const COUNT: usize>(
+    keys: &RoundKeys,
+    numbers: &mut __m512i,
+    tweaks: &'a mut [Tweak],
+) -> (usize, &'a mut [Tweak]) {
     let mut state = [_mm512_setzero_si512(); COUNT];
     for vector in &mut state {
         *vector = _mm512_xor_si512(*numbers, key(&keys[0]));
@@ -120,12 +127,14 @@ fn encrypt_group<const COUNT: usize>(keys: &RoundKeys, numbers: &mut __m512i, tw
         let key = key(middle_key);
         state = state.map(|vector| _mm512_aesenc_epi128(vector, key));
     }
-    let (fours, _) = tweaks.as_chunks_mut::<4>();
+    let (group, rest) = tweaks.split_at_mut(4 * COUNT);
+    let (fours, _) = group.as_chunks_mut::<4>();
     for number in 0..COUNT {
         let sealed = _mm512_aesenclast_epi128(state[number], key(last_key));
         // SAFETY: the reference covers the 64 bytes that are written, at any alignment.
         unsafe { _mm512_storeu_si512(fours[number].as_mut_ptr().cast(), sealed) }
     }
+    (4 * COUNT, rest)
 }
 
 /// The vectors of a piece under their tweaks and the first round key.
@@ -167,10 +176,18 @@ fn pinned(state: &mut [__m512i; WIDE]) {
     let [a, b, c, d, e, f, g, h] = state;
     // SAFETY: no instruction at all: the registers come back as they were.
     unsafe {
-        asm!("/* {0} {1} {2} {3} {4} {5} {6} {7} */",
-            inout(zmm_reg) *a, inout(zmm_reg) *b, inout(zmm_reg) *c, inout(zmm_reg) *d,
-            inout(zmm_reg) *e, inout(zmm_reg) *f, inout(zmm_reg) *g, inout(zmm_reg) *h,
-            options(nomem, nostack, preserves_flags));
+        asm!(
+            "/* {0} {1} {2} {3} {4} {5} {6} {7} */",
+            inout(zmm_reg) * a,
+            inout(zmm_reg) * b,
+            inout(zmm_reg) * c,
+            inout(zmm_reg) * d,
+            inout(zmm_reg) * e,
+            inout(zmm_reg) * f,
+            inout(zmm_reg) * g,
+            inout(zmm_reg) * h,
+            options(nomem, nostack, preserves_flags)
+        );
     }
 }
 
