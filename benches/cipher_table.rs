@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use envol::crypto::xts::Engine;
 use envol::units::SectorSize;
-use peers::{Request, Way};
+use peers::{Contender, PAGE, Request, Way};
 use serde::{Deserialize, Serialize};
 
 const KIB: usize = 1024;
@@ -27,18 +27,8 @@ const ROUNDS: usize = 15;
 /// What small requests move over, so that they do not find their data in the first-level cache.
 const MOVED_OVER: usize = 64 * KIB;
 
-const PAGE: usize = 4096;
-
 /// Its value names the processor's features that OpenSSL is not to use.
 const CAPABILITIES: &str = "OPENSSL_ia32cap";
-
-/// Who a row compares with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Peer {
-    AwsLc,
-    HeldOpenSsl,
-    RawBlocks,
-}
 
 /// A row yet to be measured.
 struct Row {
@@ -46,7 +36,7 @@ struct Row {
     into: bool,
     sectors: SectorSize,
     request: usize,
-    peer: Peer,
+    peer: Contender,
     floor: Option<f64>,
     goal: Option<f64>,
 }
@@ -92,32 +82,24 @@ fn rows() -> Vec<Row> {
     let wide = fastest.to_string() == "vaes-512";
     for request in [64 * KIB, 256 * KIB] {
         let (floor, goal) = if wide { (1.15, Some(1.2)) } else { (0.95, None) };
-        rows.push(row(fastest, large, request, Peer::AwsLc, Some(floor), goal));
+        rows.push(row(fastest, large, request, Contender::AwsLc, Some(floor), goal));
     }
     for request in [64 * KIB, 256 * KIB] {
         let (floor, goal) = if wide { (2.0, Some(2.2)) } else { (0.95, None) };
-        rows.push(row(fastest, small, request, Peer::AwsLc, Some(floor), goal));
+        rows.push(row(fastest, small, request, Contender::AwsLc, Some(floor), goal));
     }
     let goal = wide.then_some(1.1);
-    rows.push(row(fastest, large, 4 * KIB, Peer::AwsLc, Some(if wide { 1.0 } else { 0.95 }), goal));
+    rows.push(row(fastest, large, 4 * KIB, Contender::AwsLc, Some(if wide { 1.0 } else { 0.95 }), goal));
     for engine in Engine::available() {
         match engine.to_string().as_str() {
-            "vaes-256" => rows.push(row(engine, large, 64 * KIB, Peer::AwsLc, Some(0.95), None)),
-            "aes-ni" => rows.push(row(engine, large, 64 * KIB, Peer::HeldOpenSsl, Some(1.0), None)),
+            "vaes-256" => rows.push(row(engine, large, 64 * KIB, Contender::AwsLc, Some(0.95), None)),
+            "aes-ni" => rows.push(row(engine, large, 64 * KIB, Contender::OpenSsl, Some(1.0), None)),
             _ => (),
         }
     }
-    rows.push(Row { into: true, ..row(fastest, large, 64 * KIB, Peer::AwsLc, None, None) });
-    rows.push(row(fastest, large, 64 * KIB, Peer::RawBlocks, None, None));
+    rows.push(Row { into: true, ..row(fastest, large, 64 * KIB, Contender::AwsLc, None, None) });
+    rows.push(row(fastest, large, 64 * KIB, Contender::RawBlocks, None, None));
     rows
-}
-
-fn peer_name(peer: Peer) -> &'static str {
-    match peer {
-        Peer::AwsLc => "AWS-LC",
-        Peer::HeldOpenSsl => "OpenSSL held to AES-NI",
-        Peer::RawBlocks => "aes crate, raw blocks",
-    }
 }
 
 /// GB/s of one turn.
@@ -143,15 +125,9 @@ fn median(mut figures: Vec<f64>) -> f64 {
 
 fn measured(row: &Row, way: Way, rounds: usize) -> Line {
     let Row { engine, sectors, request, .. } = *row;
-    let mut own = match row.into {
-        true => peers::envol_into(engine, way, sectors, request),
-        false => peers::envol(engine, way, sectors),
-    };
-    let mut other = match row.peer {
-        Peer::AwsLc => peers::aws_lc(way, sectors),
-        Peer::HeldOpenSsl => peers::openssl(way, sectors),
-        Peer::RawBlocks => peers::raw_blocks(way),
-    };
+    let own = if row.into { Contender::EnvolInto(engine) } else { Contender::Envol(engine) };
+    let mut own = own.request(way, sectors, request);
+    let mut other = row.peer.request(way, sectors, request);
     let sector = usize::try_from(sectors.bytes()).expect("small");
     // Aligned as the buffers of a data path are.
     let mut memory = vec![0x5a; MOVED_OVER.max(request) + PAGE];
@@ -171,10 +147,10 @@ fn measured(row: &Row, way: Way, rounds: usize) -> Line {
     Line {
         engine: engine.to_string(),
         form: if row.into { "into" } else { "in place" }.to_owned(),
-        way: way.name().to_owned(),
+        way: format!("{way:?}").to_lowercase(),
         sector_bytes: sectors.bytes(),
         request_bytes: request,
-        peer: peer_name(row.peer).to_owned(),
+        peer: row.peer.to_string() + if row.peer == Contender::OpenSsl { ", held to AES-NI" } else { "" },
         figure: median(counted(&figures)),
         peer_figure: median(counted(&peer_figures)),
         ratio_low: ratios.iter().copied().fold(f64::INFINITY, f64::min),
@@ -187,8 +163,8 @@ fn measured(row: &Row, way: Way, rounds: usize) -> Line {
 
 /// Measures the rows of this process, or of the second one.
 fn lines(second: bool, rounds: usize) -> Vec<Line> {
-    let rows = rows().into_iter().filter(|row| (row.peer == Peer::HeldOpenSsl) == second);
-    rows.flat_map(|row| Way::BOTH.map(|way| measured(&row, way, rounds))).collect()
+    let rows = rows().into_iter().filter(|row| (row.peer == Contender::OpenSsl) == second);
+    rows.flat_map(|row| [Way::Encrypt, Way::Decrypt].map(|way| measured(&row, way, rounds))).collect()
 }
 
 /// The same program again, with OpenSSL told to do without what came after AES-NI and AVX: AVX-512 (F, DQ, IFMA, BW, VL),

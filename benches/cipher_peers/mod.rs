@@ -4,6 +4,7 @@
 //! expanded before. Peers are called by the cheapest of their public functions.
 
 use std::ffi::c_int;
+use std::fmt;
 use std::ptr::{null, null_mut};
 
 use aes::Aes256;
@@ -21,13 +22,51 @@ pub(crate) enum Way {
     Decrypt,
 }
 
-impl Way {
-    pub(crate) const BOTH: [Self; 2] = [Self::Encrypt, Self::Decrypt];
+/// What buffers are aligned to, as those of a data path are.
+pub(crate) const PAGE: usize = 4096;
 
-    pub(crate) fn name(self) -> &'static str {
+/// One way to cipher a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contender {
+    /// One of envol's engines, in place.
+    Envol(Engine),
+    /// One of envol's engines, into another buffer.
+    EnvolInto(Engine),
+    /// AWS-LC.
+    AwsLc,
+    /// OpenSSL, as this process found it.
+    OpenSsl,
+    /// The `xts-mode` crate on the `aes` crate, as they come.
+    XtsMode,
+    /// The limit: the `aes` crate on raw blocks, which is no XTS.
+    RawBlocks,
+}
+
+impl Contender {
+    pub(crate) const OTHERS: [Self; 4] = [Self::AwsLc, Self::OpenSsl, Self::XtsMode, Self::RawBlocks];
+
+    /// A request of at most `longest` bytes, with the key expanded.
+    pub(crate) fn request(self, way: Way, sectors: SectorSize, longest: usize) -> Request {
         match self {
-            Self::Encrypt => "encrypt",
-            Self::Decrypt => "decrypt",
+            Self::Envol(engine) => envol(engine, way, sectors),
+            Self::EnvolInto(engine) => envol_into(engine, way, sectors, longest),
+            Self::AwsLc => aws_lc(way, sectors),
+            Self::OpenSsl => openssl(way, sectors),
+            Self::XtsMode => xts_mode(way, sectors),
+            Self::RawBlocks => raw_blocks(way),
+        }
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Envol(engine) => write!(f, "envol {engine}"),
+            Self::EnvolInto(engine) => write!(f, "envol {engine}, into"),
+            Self::AwsLc => f.write_str("AWS-LC"),
+            Self::OpenSsl => f.write_str("OpenSSL"),
+            Self::XtsMode => f.write_str("xts-mode"),
+            Self::RawBlocks => f.write_str("aes, raw blocks"),
         }
     }
 }
@@ -50,7 +89,7 @@ fn engine_key(engine: Engine) -> XtsKey {
 }
 
 /// One of envol's engines, in place.
-pub(crate) fn envol(engine: Engine, way: Way, sectors: SectorSize) -> Request {
+fn envol(engine: Engine, way: Way, sectors: SectorSize) -> Request {
     let key = engine_key(engine);
     Box::new(move |first, data| {
         let first = PieceNumber::new(first * sectors.pieces());
@@ -62,12 +101,13 @@ pub(crate) fn envol(engine: Engine, way: Way, sectors: SectorSize) -> Request {
 }
 
 /// One of envol's engines, into another buffer of at most `longest` bytes.
-pub(crate) fn envol_into(engine: Engine, way: Way, sectors: SectorSize, longest: usize) -> Request {
+fn envol_into(engine: Engine, way: Way, sectors: SectorSize, longest: usize) -> Request {
     let key = engine_key(engine);
-    let mut other = vec![0; longest];
+    let mut memory = vec![0; longest + PAGE];
+    let start = memory.as_ptr().align_offset(PAGE);
     Box::new(move |first, data| {
         let first = PieceNumber::new(first * sectors.pieces());
-        let other = &mut other[..data.len()];
+        let other = &mut memory[start..][..data.len()];
         match way {
             Way::Encrypt => key.encrypt_into(sectors, first, data, other),
             Way::Decrypt => key.decrypt_into(sectors, first, data, other),
@@ -76,7 +116,7 @@ pub(crate) fn envol_into(engine: Engine, way: Way, sectors: SectorSize, longest:
 }
 
 /// OpenSSL, as this process found it.
-pub(crate) fn openssl(way: Way, sectors: SectorSize) -> Request {
+fn openssl(way: Way, sectors: SectorSize) -> Request {
     let mut context = CipherCtx::new().expect("a context");
     match way {
         Way::Encrypt => context.encrypt_init(Some(Cipher::aes_256_xts()), Some(&key()), None),
@@ -98,7 +138,7 @@ pub(crate) fn openssl(way: Way, sectors: SectorSize) -> Request {
 }
 
 /// AWS-LC.
-pub(crate) fn aws_lc(way: Way, sectors: SectorSize) -> Request {
+fn aws_lc(way: Way, sectors: SectorSize) -> Request {
     let direction = c_int::from(way == Way::Encrypt);
     // SAFETY: the constructor has no conditions.
     let context = unsafe { aws_lc_sys::EVP_CIPHER_CTX_new() };
@@ -125,7 +165,7 @@ pub(crate) fn aws_lc(way: Way, sectors: SectorSize) -> Request {
 }
 
 /// The `xts-mode` crate on the `aes` crate, as they come.
-pub(crate) fn xts_mode(way: Way, sectors: SectorSize) -> Request {
+fn xts_mode(way: Way, sectors: SectorSize) -> Request {
     let half = |part: &[u8]| Aes256::new_from_slice(part).expect("32 bytes");
     let cipher = xts_mode::Xts128::new(half(&key()[..32]), half(&key()[32..]));
     Box::new(move |first, data| match way {
@@ -135,7 +175,7 @@ pub(crate) fn xts_mode(way: Way, sectors: SectorSize) -> Request {
 }
 
 /// The limit: the `aes` crate on raw blocks, which is no XTS.
-pub(crate) fn raw_blocks(way: Way) -> Request {
+fn raw_blocks(way: Way) -> Request {
     let cipher = Aes256::new_from_slice(&key()[..32]).expect("32 bytes");
     Box::new(move |_, data| {
         let (blocks, _) = data.as_chunks_mut::<16>();

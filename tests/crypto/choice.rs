@@ -24,23 +24,21 @@ fn daemon(dir: &Path, environment: Option<&str>, configured: &str) -> Command {
     command
 }
 
-/// What the daemon's log says that it runs, and all of the log up to when it is ready.
+/// What the daemon's log says that it runs, and all of the log. The daemon is stopped once it is ready.
 fn cipher_of(environment: Option<&str>, configured: &str) -> (String, String) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut child = daemon(dir.path(), environment, configured).spawn().expect("the program runs");
+    let pid = Pid::from_raw(child.id().try_into().expect("a process id"));
     let (mut log, mut named) = (String::new(), None);
     for line in BufReader::new(child.stderr.take().expect("piped")).lines() {
         let line = line.expect("text");
         log = format!("{log}{line}\n");
         let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {log}"));
-        let cipher = said["fields"]["cipher"].as_str().or(said["cipher"].as_str());
-        named = named.or(cipher.map(str::to_owned));
-        if line.contains("\"ready\"") {
-            break;
+        named = named.or(said["cipher"].as_str().map(str::to_owned));
+        if said["message"] == "ready" {
+            kill(pid, Signal::SIGTERM).expect("runs");
         }
     }
-    let pid = Pid::from_raw(child.id().try_into().expect("a process id"));
-    kill(pid, Signal::SIGTERM).expect("still runs");
     assert!(child.wait().expect("ends").success(), "{log}");
     (named.unwrap_or_else(|| panic!("no cipher is named: {log}")), log)
 }

@@ -2,11 +2,12 @@
 //!
 //! Built as the VAES engine is; what is said there of speed, of keys on the stack and of constant time holds here.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::runs::Runs;
-use super::schedule::RoundKeys;
+use super::runs::{Runs, Stride};
+use super::schedule::{RoundKeys, read_anew};
 use super::tweak::{REDUCED, Tweak, times_x};
 
 /// Blocks in flight.
@@ -26,30 +27,47 @@ macro_rules! direction {
         $(#[$doc])*
         #[target_feature(enable = "avx,aes,pclmulqdq")]
         pub(super) fn $name(keys: &RoundKeys, starts: &[Tweak], runs: Runs<'_>) {
-            for (start, run) in starts.iter().zip(runs) {
-                let mut tweaks = first_tweaks(start);
-                for mut stride in run.strides::<STRIDE>() {
-                    let [first_key, middle_keys @ .., last_key] = black_box(keys.as_slice()) else { unreachable!() };
-                    let mut state = [_mm_setzero_si128(); WIDE];
-                    let mut last = [_mm_setzero_si128(); WIDE];
-                    for i in 0..WIDE {
-                        state[i] = _mm_xor_si128(stride.read(i), _mm_xor_si128(tweaks[i], *first_key));
-                        last[i] = _mm_xor_si128(tweaks[i], *last_key);
-                        tweaks[i] = times_x_to_the_8(tweaks[i]);
+            let Some((first, mut later)) = starts.split_first() else { return };
+            let mut room = [[_mm_setzero_si128(); WIDE]; 2];
+            let [tweaks, next] = &mut room;
+            let (mut tweaks, mut next) = (tweaks, next);
+            first_tweaks(first, next);
+            for run in runs {
+                let mut strides = run.strides::<STRIDE>();
+                while let Some(mut stride) = strides.next() {
+                    std::mem::swap(&mut tweaks, &mut next);
+                    let keys = read_anew(keys);
+                    let mut state = whitened(&stride, tweaks, keys[0]);
+                    for number in 1..HALF {
+                        let key = keys[number];
+                        state = state.map(|vector| $round(vector, key));
+                        pinned(&mut state);
                     }
-                    for key in middle_keys {
-                        for block in &mut state {
-                            *block = $round(*block, *key);
-                        }
+                    if strides.left() != 0 {
+                        later_tweaks(tweaks, next);
+                    } else if let Some((start, others)) = later.split_first() {
+                        first_tweaks(start, next);
+                        later = others;
                     }
-                    for i in 0..WIDE {
-                        stride.write(i, $last_round(state[i], last[i]));
+                    for number in HALF..14 {
+                        let key = keys[number];
+                        state = state.map(|vector| $round(vector, key));
+                        pinned(&mut state);
+                    }
+                    let last_key = keys[14];
+                    for number in 0..WIDE {
+                        let ciphered = $last_round(state[number], last_key);
+                        stride.write(number, _mm_xor_si128(ciphered, tweaks[number]));
                     }
                 }
             }
         }
     };
 }
+
+/// The round before which the tweaks of the next stride are prepared: the AES units take what is oldest first, so what
+/// the next stride waits for comes before the last rounds of this one.
+const HALF: usize = 7;
 
 direction!(
     /// Encrypts each run from its starting tweak, in place.
@@ -96,24 +114,59 @@ pub(super) fn encrypt_tweak(keys: &RoundKeys, tweak: &mut Tweak) {
     store(tweak, _mm_aesenclast_si128(state, *last_key));
 }
 
-/// The tweaks of the first 8 blocks of a run.
+/// The blocks of a stride under their tweaks and the first round key.
+#[inline]
 #[target_feature(enable = "avx")]
-fn first_tweaks(start: &Tweak) -> [__m128i; WIDE] {
-    let mut tweaks = [_mm_setzero_si128(); WIDE];
+fn whitened(stride: &Stride<'_, STRIDE>, tweaks: &[__m128i; WIDE], key: __m128i) -> [__m128i; WIDE] {
+    let mut state = [key; WIDE];
+    for (number, block) in state.iter_mut().enumerate() {
+        *block = _mm_xor_si128(_mm_xor_si128(stride.read(number), *block), tweaks[number]);
+    }
+    state
+}
+
+/// Keeps the compiler from moving instructions of one round among those of another, which makes it spill.
+#[inline]
+#[target_feature(enable = "avx")]
+fn pinned(state: &mut [__m128i; WIDE]) {
+    let [a, b, c, d, e, f, g, h] = state;
+    // SAFETY: no instruction at all: the registers come back as they were.
+    unsafe {
+        asm!(
+            "/* {0} {1} {2} {3} {4} {5} {6} {7} */",
+            inout(xmm_reg) * a,
+            inout(xmm_reg) * b,
+            inout(xmm_reg) * c,
+            inout(xmm_reg) * d,
+            inout(xmm_reg) * e,
+            inout(xmm_reg) * f,
+            inout(xmm_reg) * g,
+            inout(xmm_reg) * h,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+}
+
+/// The tweaks of the first 8 blocks of a run.
+#[inline]
+#[target_feature(enable = "avx")]
+fn first_tweaks(start: &Tweak, tweaks: &mut [__m128i; WIDE]) {
     let mut tweak = u128::from_le_bytes(*start);
-    for slot in &mut tweaks {
+    for slot in tweaks {
         *slot = load(&tweak.to_le_bytes());
         tweak = times_x(tweak);
     }
-    tweaks
 }
 
-/// The tweak 8 blocks further on.
+/// The tweaks 8 blocks further on.
+#[inline]
 #[target_feature(enable = "avx,pclmulqdq")]
-fn times_x_to_the_8(tweak: __m128i) -> __m128i {
-    let over = _mm_bsrli_si128::<15>(tweak);
-    let folded = _mm_clmulepi64_si128::<0x00>(over, _mm_set1_epi64x(i64::from(REDUCED)));
-    _mm_xor_si128(_mm_bslli_si128::<1>(tweak), folded)
+fn later_tweaks(tweaks: &[__m128i; WIDE], later: &mut [__m128i; WIDE]) {
+    for (tweak, later) in tweaks.iter().zip(later) {
+        let over = _mm_bsrli_si128::<15>(*tweak);
+        let folded = _mm_clmulepi64_si128::<0x00>(over, _mm_set1_epi64x(i64::from(REDUCED)));
+        *later = _mm_xor_si128(_mm_bslli_si128::<1>(*tweak), folded);
+    }
 }
 
 #[target_feature(enable = "avx")]

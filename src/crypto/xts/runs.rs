@@ -65,6 +65,14 @@ pub(super) struct Strides<'a, const BYTES: usize> {
     borrows: PhantomData<(&'a [Piece], &'a mut [Piece])>,
 }
 
+impl<const BYTES: usize> Strides<'_, BYTES> {
+    /// How many are to come.
+    #[inline]
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+}
+
 impl<'a, const BYTES: usize> Iterator for Strides<'a, BYTES> {
     type Item = Stride<'a, BYTES>;
 

@@ -3,6 +3,7 @@
 //! Expanded once per key, in place, into memory that the caller has locked. The instructions take the same time for
 //! every key.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use zeroize::Zeroize;
@@ -18,6 +19,18 @@ pub(super) struct Keys {
     pub(super) decrypt: RoundKeys,
     /// For encrypting tweaks.
     pub(super) tweak: RoundKeys,
+}
+
+/// The same keys, of which the compiler does not know that. Keys that stay the same over a loop are kept in registers, and
+/// where those run short on the stack, which is neither locked nor wiped: so each stride reads them anew.
+#[inline]
+pub(super) fn read_anew(keys: &RoundKeys) -> &RoundKeys {
+    let mut place = std::ptr::from_ref(keys);
+    // SAFETY: no instruction at all: the pointer comes back as it was, to keys that are borrowed for as long.
+    unsafe {
+        asm!("/* {0} */", inout(reg) place, options(nomem, nostack, preserves_flags));
+        &*place
+    }
 }
 
 impl Keys {

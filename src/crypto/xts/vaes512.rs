@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 
 use super::runs::{Piece, Runs, Stride};
-use super::schedule::RoundKeys;
+use super::schedule::{RoundKeys, read_anew};
 use super::tweak::{REDUCED, Tweak};
 
 /// Vectors in flight.
@@ -41,8 +41,8 @@ macro_rules! direction {
             let Some((first, mut later)) = starts.split_first() else { return };
             let mut next = Multiples::of_run(first);
             for run in runs {
-                let mut left = run.count();
-                for mut piece in run.strides::<STRIDE>() {
+                let mut pieces = run.strides::<STRIDE>();
+                while let Some(mut piece) = pieces.next() {
                     let keys = read_anew(keys);
                     let tweaks = next.tweaks();
                     let mut state = whitened(&piece, &tweaks, key(&keys[0]));
@@ -51,8 +51,7 @@ macro_rules! direction {
                         state = state.map(|vector| $round(vector, key));
                         pinned(&mut state);
                     }
-                    left -= 1;
-                    if left != 0 {
+                    if pieces.left() != 0 {
                         next = next.of_next_piece();
                     } else if let Some((start, others)) = later.split_first() {
                         next = Multiples::of_run(start);
@@ -156,17 +155,6 @@ const XOR: i32 = 0x96;
 #[target_feature(enable = "avx512f")]
 fn key(key: &__m128i) -> __m512i {
     _mm512_broadcast_i32x4(*key)
-}
-
-/// The same keys, of which the compiler does not know that.
-#[inline]
-fn read_anew(keys: &RoundKeys) -> &RoundKeys {
-    let mut place = std::ptr::from_ref(keys);
-    // SAFETY: no instruction at all: the pointer comes back as it was, to keys that are borrowed for as long.
-    unsafe {
-        asm!("/* {0} */", inout(reg) place, options(nomem, nostack, preserves_flags));
-        &*place
-    }
 }
 
 /// Keeps the compiler from moving instructions of one round among those of another, which makes it spill.
