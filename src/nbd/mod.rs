@@ -11,6 +11,8 @@ mod errno;
 mod handshake;
 mod link;
 mod listener;
+#[doc(hidden)]
+pub mod micro;
 mod misses;
 mod options;
 mod reply;

@@ -25,17 +25,19 @@ Examples:
   envol bench --against nbd://server/disk --read-only
   envol bench --json | jq '.jobs[].results[] | {rung, iops, loss}'
 
-Needs twice --size of room. A server named with --against is OVERWRITTEN from its start, --size bytes of it,
-unless --read-only is given. Its ratio is to envol's own NBD rung in the same rounds.
+Needs twice --size of room. A server named with --against is OVERWRITTEN, from its start as far as
+--size, unless --read-only is given. Its ratio is to envol's own NBD rung in the same rounds.
 
---json: {version, build, time, machine, cipher, backing, settings, rungs: [{id, label, uri, reference,
-absent, notes}], jobs: [{id, title, direction, order, block_size, depth, results: [{rung, iops,
-bytes_per_second, iops_by_round, p50_us, p99_us, ratio, loss, of_possible}]}]}. A ratio is the median of
-the ratios of each round; loss is 1 - ratio, and negative where a rung is faster than the one below, as
-a server with many threads over a core measured on one can be.
+--json is one document:
+  version, build, time, machine, cipher, backing, settings
+  rungs: [{id, label, uri, reference, absent, notes}]
+  jobs: [{id, title, direction, order, block_size, depth, results: [{rung, iops, bytes_per_second,
+    iops_by_round, p50_us, p99_us, ratio, loss, of_possible}]}]
+A ratio is the median of the ratios of each round. A loss is 1 - ratio: negative where a rung is
+faster than the one below, as a server with many threads over a core measured on one can be.
 
-Exit codes: 3 no such server or export, 4 a server refuses writes, 7 something did not keep what was
-written, 8 no room or a failing disk or server, 130 interrupted.")]
+Exit codes: 3 no such server or export, 4 a server refuses writes, 7 something did not keep what
+was written, 8 no room, or a disk or server that fails, 130 interrupted.")]
 pub struct BenchArgs {
     /// Where the data lies meanwhile [default: the temporary directory]
     #[arg(long, value_name = "DIR")]

@@ -81,10 +81,14 @@ impl Pipeline {
     /// [`ClientError`].
     pub fn connect(uri: &NbdUri, patience: Duration) -> Result<Self, ClientError> {
         let (stream, offer) = Stream::enter(uri, Some(patience))?;
+        Ok(Self::over(stream, offer))
+    }
+
+    fn over(stream: Stream, offer: Offer) -> Self {
         let mut payload = Pages::allocate(limits::REQUEST_MAX as usize);
         // Noise, so that no server gains by a look at what it is sent. Untouched pages behind it cost nothing.
         fastrand::Rng::new().fill(&mut payload.bytes_mut()[..INBOX]);
-        Ok(Self {
+        Self {
             stream,
             offer,
             sent: [Instant::now(); DEPTH_MAX],
@@ -94,7 +98,7 @@ impl Pipeline {
             inbox: Pages::allocate(INBOX),
             payload,
             incoming: Incoming::default(),
-        })
+        }
     }
 
     /// Bytes in the export.
@@ -239,4 +243,63 @@ fn send_writes(stream: &mut Stream, headers: &[[u8; wire::REQUEST_HEADER]], payl
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::*;
+
+    /// A pipeline to a server that answers the first request with `answer` and ends, and how one READ then goes.
+    fn after(answer: &[u8]) -> Result<u64, ClientError> {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let offer = Offer { size: 1 << 20, read_only: false };
+        let mut pipeline = Pipeline::over(Stream::Unix(ours), offer);
+        let answer = answer.to_vec();
+        let server = thread::spawn(move || {
+            let mut request = [0; wire::REQUEST_HEADER];
+            theirs.read_exact(&mut request).expect("a request");
+            theirs.write_all(&answer).expect("sent");
+        });
+        let load = Load {
+            direction: Direction::Read,
+            length: 512,
+            depth: 1,
+            // A single request: the time is over once it has been answered.
+            until: Instant::now() + Duration::from_millis(1),
+        };
+        let mut first = true;
+        let mut slowly = |_| {
+            assert!(std::mem::take(&mut first), "one request was made");
+            thread::sleep(Duration::from_millis(2));
+        };
+        let done = pipeline.run(load, &mut || 0, &mut slowly);
+        server.join().expect("it served");
+        done
+    }
+
+    fn reply(error: u32, cookie: u64, data: usize) -> Vec<u8> {
+        let header = SimpleReply { magic: wire::SIMPLE_REPLY_MAGIC, error, cookie }.encode();
+        [&header[..], &vec![7; data]].concat()
+    }
+
+    #[test]
+    fn a_whole_reply_counts_and_half_of_one_does_not() {
+        let slot = u64::from(u8::MAX);
+        assert!(matches!(after(&reply(0, slot, 512)), Ok(1)));
+        assert!(matches!(after(&reply(0, slot, 511)), Err(ClientError::Connection(_))));
+        assert!(matches!(after(&reply(0, slot, 0)[..7]), Err(ClientError::Connection(_))));
+    }
+
+    #[test]
+    fn a_reply_that_is_none_is_no_success() {
+        let slot = u64::from(u8::MAX);
+        assert!(matches!(after(&reply(5, slot, 0)), Err(ClientError::Errno(5))));
+        assert!(matches!(after(&[0; 16]), Err(ClientError::Protocol(_))));
+        for stranger in [0, slot - 1, slot + 1, u64::MAX] {
+            assert!(matches!(after(&reply(0, stranger, 512)), Err(ClientError::Protocol(_))), "{stranger}");
+        }
+    }
 }
