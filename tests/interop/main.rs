@@ -4,6 +4,7 @@
 mod clients;
 mod guest;
 mod kernel;
+mod ladder;
 mod oracle;
 mod restart;
 #[path = "../support/mod.rs"]
