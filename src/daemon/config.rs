@@ -39,8 +39,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{LogFormat, Options};
-use crate::kms::wire::{Address, BadAddress};
 use crate::crypto::xts::{Engine, EngineRefused, VARIABLE};
+use crate::kms::wire::{Address, BadAddress};
 use crate::{limits, places};
 
 /// The section that the embedded KMS has where no other is configured.

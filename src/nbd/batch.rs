@@ -197,7 +197,9 @@ impl Batch {
 
     fn take_work(&mut self, desk: &mut Desk<'_>, pending: Pending, work: Work) -> Option<Next> {
         match work {
-            Work::Read(extent) if extent.length().in_memory() <= LARGE_READ && self.cold.tries() => self.take_read(desk, pending, work),
+            Work::Read(extent) if extent.length().in_memory() <= LARGE_READ && self.cold.tries() => {
+                self.take_read(desk, pending, work)
+            }
             Work::Write(..) => self.take_write(desk, pending, work),
             _ => {
                 desk.skip_input(wire::REQUEST_HEADER);

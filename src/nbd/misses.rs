@@ -120,14 +120,10 @@ impl Misses {
     }
 
     /// Receives at least a byte; READs that end before it comes are answered meanwhile.
-    pub(super) fn receive(
-        &mut self,
-        link: &Link,
-        workers: &Workers,
-        into: &mut [u8],
-    ) -> Result<usize, LinkError> {
+    pub(super) fn receive(&mut self, link: &Link, workers: &Workers, into: &mut [u8]) -> Result<usize, LinkError> {
         let was_alone = self.in_flight() == 1;
-        if was_alone && self.lone >= LONE
+        if was_alone
+            && self.lone >= LONE
             && let Some(length) = self.receive_after_one(link, workers, into)?
         {
             return Ok(length);

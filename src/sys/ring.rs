@@ -276,7 +276,8 @@ mod tests {
         for one in landed {
             assert_eq!(one.outcome, Ok(()));
             let first = places.iter().position(|place| *place == one.place).expect("one of these") * 1000;
-            let right = one.memory.bytes()[96..].iter().enumerate().all(|(n, byte)| usize::from(*byte) == (first + n) % 256);
+            let right =
+                one.memory.bytes()[96..].iter().enumerate().all(|(n, byte)| usize::from(*byte) == (first + n) % 256);
             assert!(right && one.memory.bytes()[..96].iter().all(|byte| *byte == 0));
         }
         assert!(ring.has_room());

@@ -178,7 +178,8 @@ mod tests {
     #[test]
     fn an_exclusive_holder_is_seen_while_it_holds_and_ever_after() {
         let stripes = Stripes::new();
-        let set = |start, length| StripeSet::of(Extent::new(ByteOffset::new(start), ByteCount::new(length)).expect("small"));
+        let set =
+            |start, length| StripeSet::of(Extent::new(ByteOffset::new(start), ByteCount::new(length)).expect("small"));
         let (both, other) = (set(0, 2 * REGION), set(2 * REGION, 1));
         let (before, untouched) = (stripes.changes(both), stripes.changes(other));
         assert!(before.is_some());

@@ -24,6 +24,7 @@ pub(super) struct Keys {
 /// The same keys, of which the compiler does not know that. Keys that stay the same over a loop are kept in registers, and
 /// where those run short on the stack, which is neither locked nor wiped: so each stride reads them anew.
 #[inline]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "the block touches no memory, and that is what it says")]
 pub(super) fn read_anew(keys: &RoundKeys) -> &RoundKeys {
     let mut place = std::ptr::from_ref(keys);
     // SAFETY: no instruction at all: the pointer comes back as it was, to keys that are borrowed for as long.
