@@ -61,6 +61,9 @@ for minutes in [-4, 4]:
     equal(send(minutes=minutes)[0], 200)
 equal(send(service="s3"), (400, "InvalidSignatureException", "Credential should be scoped to correct service: 'kms'."))
 equal(send(region="../x")[1], "IncompleteSignatureException")
+equal(send(region="eu-west-3", target="TrentService.Sign")[:2], (400, "ValidationException"))
+equal(send(region="eu-west-3", target="TrentService.GetKeyLastUsage", body=b'{"KeyId": "k"}')[:2],
+      (400, "UnsupportedOperationException"))
 equal(send(region="US_EAST"), (400, "InvalidSignatureException", "Credential should be scoped to a valid region."))
 equal(send(change=without("X-Amz-Date"))[1], "IncompleteSignatureException")
 
@@ -103,4 +106,8 @@ for method, operation in alice.meta.method_to_api_mapping.items():
           f"kms:{action} on resource: {resource} because no identity-based policy allows the kms:{action} action")
     denied += 1
 equal(denied, 28)
+nowhere = client("eu-west-3", key=(made["access_key_id"], made["secret_access_key"]))
+for call, members in [(nowhere.create_key, {}), (nowhere.encrypt, {"KeyId": "alias/a", "Plaintext": b"x"})]:
+    found = refusal(call, **members)
+    assert found.startswith("AccessDeniedException: User: arn:aws:iam::000000000000:user/alice is not"), found
 equal(root.describe_key(KeyId="alias/a")["KeyMetadata"], key)

@@ -1,8 +1,10 @@
 //! What is refused before it comes to a key: signatures, users, shapes, addresses.
 
+use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use crate::support::{Daemon, python_has};
 use crate::world::{World, access_key};
@@ -15,7 +17,11 @@ fn requests_that_nobody_may_make_are_refused_by_name() {
     let world = World::new();
     world.script("refusals.py");
     let log = world.daemon.log();
-    assert!(!log.contains("secret"), "{log}");
+    assert!(!log.contains(&world.key.1), "{log}");
+    assert!(!kms(&world).join("regions").exists(), "whoever was refused made a region");
+    let audited = fs::read_to_string(kms(&world).join("audit.ndjson")).expect("there");
+    assert!(audited.contains(r#""awsRegion":"eu-west-3""#), "who was refused there is told of");
+    assert!(!audited.contains(&world.key.1));
 }
 
 #[test]
@@ -83,6 +89,11 @@ fn a_kms_alone_has_keys_and_no_volumes() {
     assert_eq!(refused["code"], "request.no_such_path");
     assert!(refused["message"].as_str().is_some_and(|text| text.contains("KMS alone")), "{refused}");
     assert!(!daemon.nbd_socket().exists());
+}
+
+/// Where the KMS keeps its own.
+fn kms(world: &World) -> PathBuf {
+    world.daemon.path().join("state/kms")
 }
 
 /// The first line of an answer.

@@ -9,7 +9,7 @@ use crate::support::{Daemon, must, python};
 pub(crate) struct World {
     pub(crate) daemon: Daemon,
     pub(crate) endpoint: String,
-    key: (String, String),
+    pub(crate) key: (String, String),
 }
 
 impl World {

@@ -152,21 +152,6 @@ impl Embedded {
         Ok(key)
     }
 
-    /// Leaves a line for a request that was refused before it came to a key.
-    ///
-    /// # Errors
-    /// `refusal` itself, or why the line could not be written.
-    pub fn refuse<T>(
-        &self,
-        request: &SignedRequest,
-        operation: &'static str,
-        refusal: KmsError,
-    ) -> Result<T, KmsError> {
-        let operation = Operation::named(operation);
-        let call = Call { caller: request.into(), operation, key: None, context: None, parameters: Vec::new() };
-        self.answer(slice::from_ref(&call), self.now(), |_| Err(refusal))
-    }
-
     /// What DescribeKey says of `key`.
     pub(super) fn describe(&self, tables: &impl Lookup, key: &Found) -> Result<KeyMetadata, KmsError> {
         let aliases = tables.all_aliases()?.into_iter().filter(|(_, id)| *id == key.id).map(|(name, _)| name);

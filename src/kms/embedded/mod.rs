@@ -30,6 +30,7 @@ pub use access_keys::{AccessKey, NewAccessKey};
 pub use caller::{Caller, SignedRequest};
 pub use domain_key::DomainKeyError;
 pub use lists::{Page, PageOf};
+pub use regions::Region;
 pub use rotation::{RotationEntry, RotationStatus};
 pub use store::StoreError;
 pub use tags::Tag;

@@ -1,14 +1,23 @@
-//! Keys are of one region: each region but the KMS's own has a store of its own, made when somebody first asks for it.
+//! Keys are of one region: each region but the KMS's own has a store of its own, made when somebody who has the right
+//! first asks for it.
 //!
-//! They share the HSM, the clock and the audit log. Ids, ARNs and aliases of one region mean nothing in another.
+//! They share the HSM, the clock and the audit log. Ids, ARNs and aliases of one region mean nothing in another. Whoever is
+//! refused leaves a line in the log and no store.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use crate::kms::KmsError;
 use crate::limits;
 use crate::sync::{Arc, Mutex};
 
-use super::{Embedded, Identity, make_private, refusal};
+use super::admin::on_nothing;
+use super::call::authorise;
+use super::caller::SignedRequest;
+use super::operation::Operation;
+use super::{Embedded, Identity, make_private, refusal, store};
 
 /// Where the other regions lie, in the KMS's directory.
 const FOLDER: &str = "regions";
@@ -17,38 +26,89 @@ const FOLDER: &str = "regions";
 #[derive(Default)]
 pub(super) struct Regions(Mutex<BTreeMap<String, Arc<Embedded>>>);
 
-/// Whether `name` may be a region's: it is in ARNs, and the name of a directory.
-pub(super) fn is_region(name: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=limits::REGION_NAME_MAX).contains(&name.len()) && name.bytes().all(letter)
+/// The name of a region: it stands in ARNs, and is that of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region(String);
+
+impl Region {
+    /// The region called `name`; `None` where none can be called so.
+    pub fn named(name: &str) -> Option<Self> {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let may_be = (1..=limits::REGION_NAME_MAX).contains(&name.len()) && name.bytes().all(letter);
+        may_be.then(|| Self(name.to_owned()))
+    }
 }
 
 impl Embedded {
-    /// This account's KMS in `region`; `None` where no region can be called so.
+    /// This account's KMS in `region`, for `request` to do `operation`: one that has no keys yet is made if the caller
+    /// has the right to that.
     ///
     /// # Errors
-    /// Where its store cannot be opened, or there are too many.
-    pub fn in_region(self: &Arc<Self>, region: &str) -> Result<Option<Arc<Self>>, KmsError> {
-        if region == self.identity.region {
-            return Ok(Some(Arc::clone(self)));
-        }
-        if !is_region(region) {
-            return Ok(None);
+    /// Where the caller has not, there are too many, or its store cannot be opened.
+    pub fn in_region(
+        self: &Arc<Self>,
+        region: &Region,
+        request: &SignedRequest,
+        operation: &'static str,
+    ) -> Result<Arc<Self>, KmsError> {
+        if region.0 == self.identity.region {
+            return Ok(Arc::clone(self));
         }
         let mut open = self.regions.0.lock();
-        if let Some(known) = open.get(region) {
-            return Ok(Some(Arc::clone(known)));
+        if let Some(known) = open.get(&region.0) {
+            return Ok(Arc::clone(known));
         }
-        if open.len() >= limits::REGIONS_MAX {
+        let dir = self.dir.join(FOLDER).join(&region.0);
+        if !store::exists(&dir).map_err(|error| refusal::internal(&error))? {
+            let call = on_nothing(request.into(), Operation::named(operation));
+            authorise(&call, operation, None)?;
+            self.make_place(&dir)?;
+        }
+        let (hsm, audit) = (Arc::clone(&self.hsm), Arc::clone(&self.audit));
+        let opened = Self::in_place(&dir, hsm, audit, self.identity_in(region), Arc::clone(&self.clock));
+        let opened = Arc::new(opened.map_err(|error| refusal::internal(&error))?);
+        open.insert(region.0.clone(), Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// Leaves a line for a request to `region` that was refused before it came to a key.
+    ///
+    /// # Errors
+    /// `refusal` itself, or why the line could not be written.
+    pub fn refuse<T>(
+        &self,
+        region: &Region,
+        request: &SignedRequest,
+        operation: &'static str,
+        refusal: KmsError,
+    ) -> Result<T, KmsError> {
+        let call = on_nothing(request.into(), Operation::named(operation));
+        self.audit
+            .record(&self.identity_in(region), self.now(), &call, &[], Some(&refusal))
+            .map_err(|error| refusal::internal(&error))?;
+        request.set_recorded();
+        Err(refusal)
+    }
+
+    /// The directory of one region more.
+    fn make_place(&self, dir: &Path) -> Result<(), KmsError> {
+        let folder = self.dir.join(FOLDER);
+        let internal = |error: io::Error| refusal::internal(&error);
+        if count_stores(&folder).map_err(internal)? >= limits::REGIONS_MAX {
             return Err(refusal::too_many_regions(limits::REGIONS_MAX));
         }
-        let dir = self.dir.join(FOLDER).join(region);
-        make_private(&self.dir.join(FOLDER)).and_then(|()| make_private(&dir)).map_err(|e| refusal::internal(&e))?;
-        let identity = Identity { account: self.identity.account.clone(), region: region.to_owned() };
-        let (hsm, audit) = (Arc::clone(&self.hsm), Arc::clone(&self.audit));
-        let opened = Self::in_place(&dir, hsm, audit, identity, Arc::clone(&self.clock));
-        let opened = Arc::new(opened.map_err(|error| refusal::internal(&error))?);
-        open.insert(region.to_owned(), Arc::clone(&opened));
-        Ok(Some(opened))
+        make_private(&folder).and_then(|()| make_private(dir)).map_err(internal)
     }
+
+    fn identity_in(&self, region: &Region) -> Identity {
+        Identity { account: self.identity.account.clone(), region: region.0.clone() }
+    }
+}
+
+fn count_stores(folder: &Path) -> io::Result<usize> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    entries.map(|entry| store::exists(&entry?.path()).map(usize::from)).sum()
 }

@@ -21,7 +21,7 @@ use super::operations;
 use super::refusal::{invalid, invalid_signature, unknown_operation, unreadable, unrecognized_client, unsupported};
 use super::sigv4::Claim;
 use crate::kms::KmsError;
-use crate::kms::embedded::{Embedded, SignedRequest};
+use crate::kms::embedded::{Embedded, Region, SignedRequest};
 use crate::sync::Arc;
 
 const TARGET: &str = "TrentService.";
@@ -40,8 +40,8 @@ pub(super) struct Whole {
 
 /// A request whose signature holds.
 struct Authenticated {
-    /// The KMS of the region that it is signed for.
-    kms: Arc<Embedded>,
+    /// The region that it is signed for.
+    region: Region,
     request: SignedRequest,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn answer(home: &Arc<Embedded>, whole: &Whole) -> Response<Bytes> {
     let authenticated = authenticate(home, whole);
     let id = authenticated.as_ref().map_or_else(|_| Uuid::new_v4(), |authenticated| authenticated.request.id);
     let outcome = match authenticated {
-        Ok(authenticated) => serve(authenticated, whole),
+        Ok(authenticated) => serve(home, authenticated, whole),
         Err(error) => {
             debug!(%error, source = whole.source, "a request to the KMS was not authenticated");
             Err(error)
@@ -74,27 +74,29 @@ fn authenticate(home: &Arc<Embedded>, whole: &Whole) -> Result<Authenticated, Km
     claim.verify(secret.expose(), &whole.headers, &whole.body, now(home.time()))?;
     drop(secret);
     let nowhere = || invalid_signature("Credential should be scoped to a valid region.");
-    let kms = home.in_region(&claim.region)?.ok_or_else(nowhere)?;
+    let region = Region::named(&claim.region).ok_or_else(nowhere)?;
     let mut request = SignedRequest::new(principal, claim.access_key_id);
     request.source.clone_from(&whole.source);
     request.user_agent = whole.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
-    Ok(Authenticated { kms, request })
+    Ok(Authenticated { region, request })
 }
 
 fn now(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).expect("the clock shows a year of four digits")
 }
 
-fn serve(Authenticated { kms, mut request }: Authenticated, whole: &Whole) -> Result<Value, KmsError> {
+fn serve(home: &Arc<Embedded>, authenticated: Authenticated, whole: &Whole) -> Result<Value, KmsError> {
+    let Authenticated { region, mut request } = authenticated;
     let target = whole.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let operation = target.and_then(|target| target.strip_prefix(TARGET)).and_then(Operation::named);
     let operation = operation.ok_or_else(unknown_operation)?;
     let outcome = read(operation, &mut request, &whole.body).and_then(|input| {
         let handler = operations::handler(operation.name).ok_or_else(|| unsupported(operation.name))?;
+        let kms = home.in_region(&region, &request, operation.name)?;
         handler(&kms, &request, &input)
     });
     match outcome {
-        Err(error) if !request.is_recorded() => kms.refuse(&request, operation.name, error),
+        Err(error) if !request.is_recorded() => home.refuse(&region, &request, operation.name, error),
         outcome => outcome,
     }
 }
