@@ -69,6 +69,9 @@ pub const SIGNATURE_SKEW: Duration = Duration::from_secs(300);
 /// A request to the KMS over its wire: an attestation document of 256 KiB as base64, and room.
 pub const KMS_BODY_MAX: usize = 512 << 10;
 
+/// Constraints that one `ValidationException` of the KMS tells of; those behind are counted. An honest request breaks few.
+pub const VIOLATIONS_TOLD_MAX: usize = 32;
+
 /// The head of a request to the KMS must have arrived by then, and then its body.
 pub const KMS_READ_DEADLINE: Duration = Duration::from_secs(10);
 

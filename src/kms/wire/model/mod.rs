@@ -16,6 +16,8 @@ use base64::engine::general_purpose::STANDARD;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
+use crate::limits;
+
 pub use tables::OPERATIONS;
 
 /// An operation, by what it takes.
@@ -139,12 +141,12 @@ impl Operation {
     /// # Errors
     /// What is wrong, in the words of AWS.
     pub fn judge(&self, request: &Map<String, Value>) -> Result<(), Wrong> {
-        let mut broken = Vec::new();
+        let mut broken = Broken::default();
         structure(self.members, "", request, &mut broken)?;
-        match broken.len() {
+        match broken.count {
             0 => Ok(()),
-            1 => Err(Wrong::Invalid(format!("1 validation error detected: {}", broken[0]))),
-            count => Err(Wrong::Invalid(format!("{count} validation errors detected: {}", broken.join("; ")))),
+            1 => Err(Wrong::Invalid(format!("1 validation error detected: {}", broken.told[0]))),
+            count => Err(Wrong::Invalid(format!("{count} validation errors detected: {}", broken.told.join("; ")))),
         }
     }
 
@@ -153,6 +155,22 @@ impl Operation {
     pub fn shown(&self, request: &Map<String, Value>) -> Map<String, Value> {
         let shown = self.members.iter().filter(|member| member.shape.is_shown() && member.name != "GrantTokens");
         shown.filter_map(|member| Some((lower(member.name), present(request, member.name)?.clone()))).collect()
+    }
+}
+
+/// The constraints that do not hold: all counted, and no more told than an answer has room for.
+#[derive(Default)]
+struct Broken {
+    count: usize,
+    told: Vec<String>,
+}
+
+impl Broken {
+    fn push(&mut self, complaint: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.told.len() < limits::VIOLATIONS_TOLD_MAX {
+            self.told.push(complaint());
+        }
     }
 }
 
@@ -170,7 +188,7 @@ fn structure(
     members: &[Member],
     prefix: &str,
     request: &Map<String, Value>,
-    broken: &mut Vec<String>,
+    broken: &mut Broken,
 ) -> Result<(), Wrong> {
     for member in members {
         let path = format!("{prefix}{}", lower(member.name));
@@ -178,7 +196,8 @@ fn structure(
             Some(given) => value(member.shape, &path, given, broken)?,
             None if member.required => {
                 let null = if member.shape.is_shown() { " null" } else { "" };
-                broken.push(format!("Value{null} at '{path}' failed to satisfy constraint: Member must not be null"));
+                broken
+                    .push(|| format!("Value{null} at '{path}' failed to satisfy constraint: Member must not be null"));
             }
             None => {}
         }
@@ -186,7 +205,7 @@ fn structure(
     Ok(())
 }
 
-fn value(shape: &Shape, path: &str, given: &Value, broken: &mut Vec<String>) -> Result<(), Wrong> {
+fn value(shape: &Shape, path: &str, given: &Value, broken: &mut Broken) -> Result<(), Wrong> {
     match (&shape.kind, given) {
         (Kind::Structure(members), Value::Object(inner)) => structure(members, &format!("{path}."), inner, broken),
         (Kind::List(bounds, of), Value::Array(items)) => list(shape, *bounds, of, path, items, broken),
@@ -198,36 +217,42 @@ fn value(shape: &Shape, path: &str, given: &Value, broken: &mut Vec<String>) -> 
             Ok(())
         }
         _ => {
-            let constraints = check(shape, given)?;
-            broken.extend(constraints.into_iter().map(|constraint| complaint(shape, path, given, &constraint)));
+            for constraint in check(shape, given)? {
+                broken.push(|| complaint(shape, path, given, &constraint));
+            }
             Ok(())
         }
     }
 }
 
-/// Items with members of their own are told of one by one, plain ones by the list that they are in.
+/// Items with members of their own are told of one by one, plain ones together by the list that they are in.
 fn list(
     shape: &Shape,
     bounds: Bounds,
     of: &Shape,
     path: &str,
     items: &[Value],
-    broken: &mut Vec<String>,
+    broken: &mut Broken,
 ) -> Result<(), Wrong> {
-    let whole = Value::Array(items.to_vec());
+    let whole = || Value::Array(items.to_vec());
     if let Some(constraint) = bounds.of_length(items.len()) {
-        broken.push(complaint(shape, path, &whole, &constraint));
+        broken.push(|| complaint(shape, path, &whole(), &constraint));
     }
+    let mut of_items = Vec::new();
     for (number, item) in (1..).zip(items) {
         if matches!(of.kind, Kind::Structure(_)) {
             value(of, &format!("{path}.{number}.member"), item, broken)?;
             continue;
         }
-        let constraints = check(of, item)?;
-        if !constraints.is_empty() {
-            let all = format!("satisfy constraint: [Member must {}]", constraints.join(", Member must "));
-            broken.push(complaint(of, path, &whole, &all));
+        for constraint in check(of, item)? {
+            if !of_items.contains(&constraint) {
+                of_items.push(constraint);
+            }
         }
+    }
+    if !of_items.is_empty() {
+        let all = format!("satisfy constraint: [Member must {}]", of_items.join(", Member must "));
+        broken.push(|| complaint(of, path, &whole(), &all));
     }
     Ok(())
 }
@@ -413,6 +438,20 @@ mod tests {
         }
         let two = invalid("CreateAlias", &json!({ "AliasName": "" }));
         assert!(two.starts_with("3 validation errors detected: Value '' at 'aliasName'"), "{two}");
+    }
+
+    /// A few hundred KiB of empty tag keys were once told of one by one, each with all of the others: tens of GiB.
+    #[test]
+    fn what_is_told_of_a_request_does_not_outgrow_it() {
+        let keys = vec![""; 100_000];
+        let told = invalid("UntagResource", &json!({ "KeyId": "k", "TagKeys": keys }));
+        assert!(told.starts_with("1 validation error detected: Value '[, , "), "{}", &told[..100]);
+        assert!(told.len() < 2 * keys.len() + 200, "{} bytes", told.len());
+        let two = invalid("UntagResource", &json!({ "KeyId": "k", "TagKeys": ["", "a".repeat(129), ""] }));
+        assert!(two.ends_with("[Member must have length greater than or equal to 1, Member must have length less than or equal to 128]"), "{two}");
+        let told = invalid("TagResource", &json!({ "KeyId": "k", "Tags": vec![json!({}); 100_000] }));
+        assert!(told.starts_with("200000 validation errors detected: Value null at 'tags.1.member.tagKey'"));
+        assert_eq!(told.matches("must not be null").count(), limits::VIOLATIONS_TOLD_MAX);
     }
 
     #[test]
