@@ -1,6 +1,7 @@
-//! Key derivation: HKDF-Expand (RFC 5869, SHA-512) for volumes, SP 800-108 counter mode (HMAC-SHA-256) for the HSM.
+//! Key derivation: HKDF-Expand (RFC 5869, SHA-512) for volumes, SP 800-108 counter mode (HMAC-SHA-256) for the HSM, a chain
+//! of HMACs (SHA-256) for the signatures of requests.
 //!
-//! Both are short loops over an HMAC, written here so that the blocks that pass through the stack are wiped. Neither
+//! All are short loops over an HMAC, written here so that the blocks that pass through the stack are wiped. None
 //! extracts: the keys that come in are uniform already.
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -56,6 +57,24 @@ fn one_block(key: &[u8; 32], label: &[u8], context: &[u8], out: &mut [u8; 32]) {
     block.zeroize();
 }
 
+/// HMAC-SHA-256 of each of `parts` under that of the one before it, of the first under `key`: how Signature Version 4 makes a
+/// signing key.
+pub fn hmac_chain<const N: usize>(key: &[u8], parts: [&[u8]; N], out: &mut Secret<32>) {
+    const { assert!(N > 0, "a chain has a first link") };
+    stack::wiped_after(|| links(key, parts, out.expose_mut()));
+}
+
+fn links<const N: usize>(key: &[u8], parts: [&[u8]; N], out: &mut [u8; 32]) {
+    for (number, part) in parts.into_iter().enumerate() {
+        let under = if number == 0 { key } else { &out[..] };
+        let mut mac = Hmac::<Sha256>::new_from_slice(under).expect("an HMAC key may have any length");
+        mac.update(part);
+        let mut block = mac.finalize().into_bytes();
+        out.copy_from_slice(&block);
+        block.zeroize();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::array::from_fn;
@@ -99,6 +118,16 @@ mod tests {
         let mut out = Secret::zeroed().expect("locks");
         sp800_108(&key, b"envol label", b"a context", &mut out);
         let expected = hex("7132cc40533739052ce7f2815c3022658de6ea62adde0c1c50d52c331d61aaea");
+        assert_eq!(out.expose().to_vec(), expected);
+    }
+
+    /// The example of a signing key in AWS's description of Signature Version 4.
+    #[test]
+    fn the_chain_makes_the_published_signing_key() {
+        let mut out = Secret::zeroed().expect("locks");
+        let parts = [b"20120215".as_slice(), b"us-east-1", b"iam", b"aws4_request"];
+        hmac_chain(b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", parts, &mut out);
+        let expected = hex("f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d");
         assert_eq!(out.expose().to_vec(), expected);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The scheme is that of the `Authorization` header. A request is `POST /` without a query, so its canonical form is made
 //! of the signed headers and the digest of the body, which is computed here whatever the client says it is. `host`,
-//! `x-amz-date` and `x-amz-target` must be signed: the last one is the operation. The clock may be five minutes off.
+//! `x-amz-date` and `x-amz-target` must be signed: the last one is the operation. Each of these, and `Authorization`, is
+//! there once, so that nobody on the way can take another one for it. The clock may be five minutes off.
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use jiff::Timestamp;
@@ -10,9 +11,10 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::refusal::{incomplete, invalid_signature, missing_token, unrecognized_client};
-use crate::crypto::digest;
+use crate::crypto::{derive, digest};
 use crate::kms::KmsError;
 use crate::limits;
+use crate::secret::Secret;
 use crate::sys::locked::LockedMemory;
 
 const SCHEME: &str = "AWS4-HMAC-SHA256";
@@ -43,6 +45,9 @@ impl Claim {
     /// # Errors
     /// Where there is none, or one that cannot hold, in the words of AWS.
     pub fn read(headers: &HeaderMap) -> Result<Self, KmsError> {
+        if let Some(name) = MUST_BE_SIGNED.iter().chain(&["authorization"]).find(|name| is_repeated(headers, name)) {
+            return Err(incomplete(format!("Header '{name}' must be there once.")));
+        }
         let header = headers.get(AUTHORIZATION).ok_or_else(missing_token)?;
         let header = header.to_str().map_err(|_| incomplete("Authorization header is not text."))?;
         let fields = Fields::read(header)?;
@@ -161,6 +166,10 @@ impl<'a> Fields<'a> {
     }
 }
 
+fn is_repeated(headers: &HeaderMap, name: &str) -> bool {
+    headers.get_all(name).iter().nth(1).is_some()
+}
+
 fn date_of(headers: &HeaderMap) -> Result<(&str, Timestamp), KmsError> {
     let missing = || incomplete("Authorization header requires existence of an 'X-Amz-Date' header.");
     let date = headers.get("x-amz-date").ok_or_else(missing)?.to_str().map_err(|_| missing())?;
@@ -186,11 +195,10 @@ fn signature(secret: &[u8], day: &str, region: &str, service: &str, text: &[u8])
     let mut key = LockedMemory::zeroed(4 + secret.len())?;
     key.bytes_mut()[..4].copy_from_slice(b"AWS4");
     key.bytes_mut()[4..].copy_from_slice(secret);
-    let key = digest::hmac_sha256(key.bytes(), &[day.as_bytes()]);
-    let key = digest::hmac_sha256(&key, &[region.as_bytes()]);
-    let key = digest::hmac_sha256(&key, &[service.as_bytes()]);
-    let key = digest::hmac_sha256(&key, &[TERMINATOR.as_bytes()]);
-    Ok(digest::hmac_sha256(&key, &[text]))
+    // For a day and a region it is as good as the secret, so it is kept as one.
+    let mut signing = Secret::zeroed()?;
+    derive::hmac_chain(key.bytes(), [day, region, service, TERMINATOR].map(str::as_bytes), &mut signing);
+    Ok(digest::hmac_sha256(signing.expose(), &[text]))
 }
 
 /// `value` without the blanks around it, and with one blank where there are several.
@@ -288,6 +296,19 @@ mod tests {
         none.remove("authorization");
         let refused = Claim::read(&none).expect_err("refused").to_string();
         assert_eq!(refused, "MissingAuthenticationTokenException: Missing Authentication Token");
+    }
+
+    #[test]
+    fn what_must_be_signed_is_there_once() {
+        let digits = "0".repeat(64);
+        let signed = format!("{SCHEME} Credential=AKID/20270115/r/kms/aws4_request, {SIGNED}, Signature={digits}");
+        assert!(Claim::read(&headers(&signed)).is_ok());
+        for name in ["host", "x-amz-date", "x-amz-target", "authorization"] {
+            let mut twice = headers(&signed);
+            twice.append(name, twice[name].clone());
+            let refused = Claim::read(&twice).expect_err("refused").to_string();
+            assert_eq!(refused, format!("IncompleteSignatureException: Header '{name}' must be there once."));
+        }
     }
 
     #[test]
