@@ -88,7 +88,7 @@ root = client()
 key = root.create_key()["KeyMetadata"]
 blob = root.encrypt(KeyId=key["KeyId"], Plaintext=b"x")["CiphertextBlob"]
 root.create_alias(AliasName="alias/a", TargetKeyId=key["KeyId"])
-shaped = {"KeyId": key["KeyId"], "TargetKeyId": key["KeyId"], "DestinationKeyId": key["KeyId"], "CiphertextBlob": blob,
+shaped = {"KeyId": key["KeyId"], "SourceKeyId": key["KeyId"], "TargetKeyId": key["KeyId"], "DestinationKeyId": key["KeyId"], "CiphertextBlob": blob,
           "Plaintext": b"x", "NumberOfBytes": 32, "Description": "", "Tags": [], "TagKeys": [], "AliasName": "alias/a"}
 denied = 0
 for method, operation in alice.meta.method_to_api_mapping.items():
@@ -106,6 +106,9 @@ for method, operation in alice.meta.method_to_api_mapping.items():
           f"kms:{action} on resource: {resource} because no identity-based policy allows the kms:{action} action")
     denied += 1
 equal(denied, 28)
+for call, members in [(alice.decrypt, {}), (alice.re_encrypt, {"DestinationKeyId": key["KeyId"]})]:
+    equal(refusal(call, CiphertextBlob=blob, **members), "AccessDeniedException: The ciphertext refers to a customer master key "
+          "that does not exist, does not exist in this region, or you are not allowed to access.")
 nowhere = client("eu-west-3", key=(made["access_key_id"], made["secret_access_key"]))
 for call, members in [(nowhere.create_key, {}), (nowhere.encrypt, {"KeyId": "alias/a", "Plaintext": b"x"})]:
     found = refusal(call, **members)

@@ -66,9 +66,8 @@ impl Embedded {
     /// # Errors
     /// As AWS.
     pub fn describe_key<'a>(&self, caller: impl Into<Caller<'a>>, key: &KeyName) -> Result<KeyMetadata, KmsError> {
-        let caller = caller.into();
-        let provided = self.provide_managed(caller, key);
-        let call = on_key(caller, Operation::DescribeKey, key);
+        let call = on_key(caller.into(), Operation::DescribeKey, key);
+        let provided = self.provide_managed(&call, "DescribeKey", key);
         self.observe(&call, |view, trail| {
             provided?;
             let key = self.resolve_and_admit(view, trail, &call, key)?;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::kms::{KeyArn, KeyName, KmsError, Principal};
 
+use super::admin::on_nothing;
 use super::audit::Call;
 use super::caller::{Caller, SignedRequest};
 use super::keys::{KeyRecord, Named, StoredManager};
@@ -171,15 +172,15 @@ impl Embedded {
         Ok(described.collect())
     }
 
-    /// Makes the managed key where `name` means it and it does not exist.
-    pub(super) fn provide_managed(&self, caller: Caller<'_>, name: &KeyName) -> Result<(), KmsError> {
+    /// Makes the managed key where `name` means it, it does not exist, and the call may do `action` to it.
+    pub(super) fn provide_managed(&self, call: &Call<'_>, action: &str, name: &KeyName) -> Result<(), KmsError> {
         let named = self.identity.read_name(name.as_str());
         if named != Ok(Named::Alias(aliases::EBS.to_owned())) || self.store.view()?.alias(aliases::EBS)?.is_some() {
             return Ok(());
         }
-        let call = Call { caller, operation: Operation::CreateKey, key: None, context: None, parameters: Vec::new() };
-        authorise(&call, call.operation.name(), None)?;
-        self.change(&call, |tables, trail| {
+        judge_right(call, action, None, StoredManager::Aws)?;
+        let make = on_nothing(call.caller, Operation::CreateKey);
+        self.change(&make, |tables, trail| {
             // Another caller may have been first.
             if tables.alias(aliases::EBS)?.is_none() {
                 let description = "Default key that protects my EBS volumes when no other key is defined";
@@ -253,12 +254,18 @@ fn due(record: &KeyRecord) -> Option<Timestamp> {
 /// root has every right and nobody else any. A key managed for EBS may be used and looked at, by the daemon, and nobody
 /// may change it; who signs requests may only look at it.
 pub(super) fn authorise(call: &Call<'_>, action: &str, key: Option<&Found>) -> Result<(), KmsError> {
+    let manager = key.map_or(StoredManager::Customer, |key| key.record.manager);
+    judge_right(call, action, key.map(|key| &key.arn), manager)
+}
+
+/// [`authorise`], of a key with this manager, which may not exist yet.
+fn judge_right(call: &Call<'_>, action: &str, key: Option<&KeyArn>, manager: StoredManager) -> Result<(), KmsError> {
     let principal = call.caller.principal;
     let signed = call.caller.request.is_some();
     if signed && !principal.is_root() {
-        return Err(refusal::no_policy_allows(principal, action, key.map(|key| &key.arn)));
+        return Err(refusal::no_policy_allows(principal, action, key));
     }
-    let managed = key.is_some_and(|key| key.record.manager == StoredManager::Aws);
+    let managed = manager == StoredManager::Aws;
     let uses = call.operation.is_cryptographic();
     if managed && (!call.operation.is_read_only() || (signed && uses)) {
         return Err(refusal::access_denied(principal, action));

@@ -156,7 +156,7 @@ impl Embedded {
         let shown = ("destinationKeyId", Value::from(asked.to.as_str()));
         let from = asked.from.map(KeyName::as_str);
         let call = using(caller.into(), Operation::ReEncrypt, from, asked.context, shown);
-        let provided = self.provide_managed(call.caller, asked.to);
+        let provided = self.provide_managed(&call, "ReEncryptTo", asked.to);
         self.observe(&call, |view, trail| {
             let (context, to_context) = (judge_context(asked.context)?, judge_context(asked.to_context)?);
             provided?;
@@ -240,6 +240,11 @@ impl Embedded {
     ) -> Result<Opening, KmsError> {
         let claim = Claim::decode(blob.bytes());
         let key = self.key_of_blob(view, call, claim)?;
+        if call.key.is_none() && authorise(call, action, Some(&key)).is_err() {
+            // Who may not use the key that a blob names is not told that there is one: blobs can be made up.
+            trail.resources.push(key.arn.to_string());
+            return Err(refusal::unknown_blob_key());
+        }
         self.admit_as(trail, call, &key, action)?;
         let claim = claim.ok_or_else(refusal::invalid_ciphertext)?;
         if claim.key.0 != *key.id.as_bytes() {
@@ -270,7 +275,10 @@ impl Embedded {
         valid: Result<Vec<u8>, KmsError>,
         work: impl FnOnce(Material<'_>, &[u8]) -> Result<T, HsmError>,
     ) -> Result<(T, KeyArn, String), KmsError> {
-        let ready = valid.and_then(|associated| self.provide_managed(call.caller, name).map(|()| associated));
+        let ready = valid.and_then(|associated| {
+            self.provide_managed(call, call.operation.name(), name)?;
+            Ok(associated)
+        });
         self.observe(call, |view, trail| {
             let associated = ready?;
             let key = self.resolve_and_admit(view, trail, call, name)?;
