@@ -72,6 +72,12 @@ pub const KMS_BODY_MAX: usize = 512 << 10;
 /// Constraints that one `ValidationException` of the KMS tells of; those behind are counted. An honest request breaks few.
 pub const VIOLATIONS_TOLD_MAX: usize = 32;
 
+/// The head of a request to the KMS, which is held for everybody who connects, before any signature: the SDKs send about a KiB.
+pub const KMS_HEAD_MAX: usize = 16 << 10;
+
+/// Bytes of an error's text and of a client's name in a line of the audit log, as CloudTrail has it.
+pub const AUDIT_TEXT_MAX: usize = 1 << 10;
+
 /// The head of a request to the KMS must have arrived by then, and then its body.
 pub const KMS_READ_DEADLINE: Duration = Duration::from_secs(10);
 

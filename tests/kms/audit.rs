@@ -3,7 +3,8 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-use envol::kms::{EncryptionContext, KeyName, Kms};
+use envol::kms::embedded::SignedRequest;
+use envol::kms::{EncryptionContext, KeyName, Kms, Principal};
 use serde_json::{Value, json};
 
 use crate::world::{World, caller, context, named, refusal};
@@ -120,6 +121,19 @@ fn neither_plaintext_nor_blob_is_in_the_log_or_the_store() {
             assert!(!bytes.windows(32).any(|window| window == hexed.as_bytes()), "{file}");
         }
     }
+}
+
+#[test]
+fn a_client_cannot_make_a_line_long_by_its_name_or_by_what_it_is_refused_for() {
+    let world = World::new();
+    let kms = world.open();
+    let mut request = SignedRequest::new(Principal::root("000000000000"), "AKID".to_owned());
+    request.user_agent = Some("\u{20ac}".repeat(10_000));
+    refusal(kms.describe_key(&request, &named(&"\u{20ac}".repeat(600))));
+    let line = world.audit().pop().expect("a line");
+    let text = |member: &str| line[member].as_str().expect("text").to_owned();
+    assert_eq!(text("userAgent"), "\u{20ac}".repeat(341), "1,024 bytes, and no character torn");
+    assert!(text("errorMessage").starts_with("Invalid keyId '\u{20ac}") && text("errorMessage").len() <= 1024);
 }
 
 fn hex(bytes: &[u8]) -> String {

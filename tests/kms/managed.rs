@@ -75,7 +75,8 @@ fn who_signs_requests_cannot_use_the_managed_key_nor_have_it_made_by_trying() {
         (&other, "DescribeKey", refusal(kms.describe_key(&other, &managed))),
         (&other, "Encrypt", refusal(kms.encrypt(&other, &managed, b"text", &none))),
     ] {
-        let denied = format!("AccessDeniedException: User: {} is not authorized to perform: kms:{action} on ", user.principal);
+        let denied =
+            format!("AccessDeniedException: User: {} is not authorized to perform: kms:{action} on ", user.principal);
         assert!(refused.starts_with(&denied), "{refused}");
     }
     assert_eq!(kms.list_keys(&caller()).expect("listed"), [own], "nobody made the managed key");

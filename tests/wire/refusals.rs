@@ -68,6 +68,23 @@ fn the_kms_listens_where_it_is_told_and_nowhere_else_in_clear() {
 }
 
 #[test]
+fn who_has_signed_nothing_yet_is_not_listened_to_for_long() {
+    let daemon = Daemon::start_kms(&["--listen", "127.0.0.1:0"]);
+    let endpoints = daemon.json(["status"])["kms_endpoints"].clone();
+    let address = endpoints[0].as_str().and_then(|url| url.strip_prefix("http://")).expect("a URL").to_owned();
+    let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nx-long: {}", "a".repeat(12 << 10));
+    let endless = format!("{head:a<16384}");
+    for (sent, expected) in [
+        (format!("{head}\r\n\r\n"), "HTTP/1.1 400 Bad Request"),
+        (endless, "HTTP/1.1 431 Request Header Fields Too Large"),
+    ] {
+        let mut stream = TcpStream::connect(&address).expect("it listens");
+        stream.write_all(sent.as_bytes()).expect("sent");
+        assert_eq!(answer(stream), expected, "{} bytes", sent.len());
+    }
+}
+
+#[test]
 fn a_unix_socket_serves_too_and_is_gone_at_the_end() {
     let place = tempfile::tempdir().expect("a directory");
     let socket = place.path().join("kms.sock");

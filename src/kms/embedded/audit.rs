@@ -1,7 +1,8 @@
 //! The audit log: one line of JSON for every call, refused ones too, in CloudTrail's shape where that is known.
 //!
 //! Lines are appended in the order in which the calls took effect. A line says who asked for what under which
-//! encryption context and what came of it; it never holds plaintext, a blob or a token. A line that was not written
+//! encryption context and what came of it; it never holds plaintext, a blob or a token. Texts that a client can make long
+//! are cut as CloudTrail cuts them. A line that was not written
 //! whole (a crash, a full disk) is cut off again: its call was never answered.
 
 use std::fs::{File, OpenOptions};
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::kms::{EncryptionContext, KmsError};
+use crate::limits;
 use crate::sync::Mutex;
 
 use super::Identity;
@@ -136,7 +138,7 @@ fn event(
     if let Some(error) = failure {
         let (code, message) = error_fields(error);
         event["errorCode"] = code.into();
-        event["errorMessage"] = message.into();
+        event["errorMessage"] = cut(&message).into();
     }
     event
 }
@@ -147,7 +149,7 @@ fn add_origin(event: &mut Value, identity: &Identity, request: &SignedRequest) {
     event["userIdentity"]["accessKeyId"] = request.access_key_id.as_str().into();
     event["sourceIPAddress"] = request.source.as_str().into();
     if let Some(agent) = &request.user_agent {
-        event["userAgent"] = agent.as_str().into();
+        event["userAgent"] = cut(agent).into();
     }
 }
 
@@ -168,6 +170,11 @@ fn parameters(call: &Call<'_>) -> Value {
 fn resource(identity: &Identity, arn: &str) -> Value {
     let kind = if arn.contains(":alias/") { "AWS::KMS::Alias" } else { "AWS::KMS::Key" };
     json!({ "accountId": identity.account, "type": kind, "ARN": arn })
+}
+
+/// As much of a text as a line has room for.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(limits::AUDIT_TEXT_MAX)]
 }
 
 /// The exception as the caller gets it.

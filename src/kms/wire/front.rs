@@ -2,7 +2,7 @@
 //!
 //! In this order (the key's resolution and the right to it follow inside the KMS): signature, operation, body, model,
 //! then the operation itself. Whatever an authenticated request for a known operation comes to, the audit log tells of it
-//! before it is answered; what nobody signed leaves no line there, only in the daemon's own log.
+//! before it is answered; what nobody signed leaves no line there, only in the daemon's own log (at the level `debug`: anybody can send it).
 
 use std::time::SystemTime;
 

@@ -281,6 +281,7 @@ impl Door {
             .timer(TokioTimer::new())
             .header_read_timeout(limits::KMS_READ_DEADLINE)
             .max_headers(HEADERS_MAX)
+            .max_buf_size(limits::KMS_HEAD_MAX)
             .serve_connection(TokioIo::new(Punctual::new(stream, limits::KMS_WRITE_DEADLINE)), service);
         let mut connection = std::pin::pin!(connection);
         let mut stop = self.stop.clone();

@@ -184,12 +184,7 @@ fn lower(name: &str) -> String {
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
-fn structure(
-    members: &[Member],
-    prefix: &str,
-    request: &Map<String, Value>,
-    broken: &mut Broken,
-) -> Result<(), Wrong> {
+fn structure(members: &[Member], prefix: &str, request: &Map<String, Value>, broken: &mut Broken) -> Result<(), Wrong> {
     for member in members {
         let path = format!("{prefix}{}", lower(member.name));
         match present(request, member.name) {
