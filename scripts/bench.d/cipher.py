@@ -25,13 +25,13 @@ def table(rounds):
     return json.JSONDecoder().raw_decode(text[text.index("["):])[0]
 
 
-def ladder(binary, rounds, seconds, against, svg):
+def ladder(binary, directory, rounds, seconds, against, svg):
     """The report of `envol bench` with other servers on the same axes, and its picture in the file `svg`."""
     if "bench" not in run([str(binary), "--help"]).split("Commands:")[-1].split("Options:")[0].split():
         raise NotMeasured("this build has no envol bench")
     servers = [word for name, uri in against for word in ("--against", f"{name}={uri}")]
     return json.loads(run([
-        str(binary), "bench", "--json", "--yes", "--rounds", str(rounds), "--seconds", str(seconds), "--svg", str(svg), *servers,
+        str(binary), "bench", "--json", "--yes", "--dir", str(directory), "--rounds", str(rounds), "--seconds", str(seconds), "--svg", str(svg), *servers,
     ], timeout=600))
 
 
