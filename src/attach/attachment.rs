@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use super::{AttachmentView, Traffic};
-use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Fetch, Geometry, Io, Op, Patience, Witness};
+use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Company, Fetch, Geometry, Io, Op, Patience, Witness};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Gate, Mutex};
 use crate::units::{ByteCount, ByteOffset, Extent};
@@ -252,8 +252,8 @@ impl BlockDevice for Counted {
         });
     }
 
-    fn fetch(&self, extent: Extent) -> Option<Fetch> {
-        self.inner.fetch(extent)
+    fn fetch(&self, extent: Extent, company: Company) -> Option<Fetch> {
+        self.inner.fetch(extent, company)
     }
 
     fn fetched(

@@ -201,6 +201,15 @@ pub struct Fetch {
     pub witness: Witness,
 }
 
+/// Whether a read that is fetched is one of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// Its reader waits for each read before it asks for the next: worth reading ahead for.
+    Alone,
+    /// Others are under way: they keep the disk busy, and reading ahead of each is in the way.
+    Many,
+}
+
 /// What a device was like when a [`Fetch`] began; a layer that has nothing to remember leaves it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Witness(pub(crate) u64);
@@ -218,7 +227,7 @@ pub trait BlockDevice: Send + Sync {
     /// Leaves a read of `extent` to the caller, who can have many under way on a ring and wait for a socket at once; the
     /// bytes go to the start of a page. `None` where it has to be submitted. No lock is held meanwhile, and what is
     /// fetched counts for nothing until [`BlockDevice::fetched`] has turned it into the device's bytes.
-    fn fetch(&self, _extent: Extent) -> Option<Fetch> {
+    fn fetch(&self, _extent: Extent, _company: Company) -> Option<Fetch> {
         None
     }
 
@@ -244,8 +253,8 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
         (**self).submit(batch, patience, done);
     }
 
-    fn fetch(&self, extent: Extent) -> Option<Fetch> {
-        (**self).fetch(extent)
+    fn fetch(&self, extent: Extent, company: Company) -> Option<Fetch> {
+        (**self).fetch(extent, company)
     }
 
     fn fetched(

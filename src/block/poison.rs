@@ -8,7 +8,7 @@
 //! [`BlockError::NoSpace`] only for what it refused before it synced).
 //! Invariant: no flush succeeds that ends after a failure was seen.
 
-use super::{BlockDevice, BlockError, Durability, Fetch, Geometry, Io, Op, Patience, Witness};
+use super::{BlockDevice, BlockError, Company, Durability, Fetch, Geometry, Io, Op, Patience, Witness};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::units::{ByteOffset, Extent};
 
@@ -78,8 +78,8 @@ impl<D: BlockDevice> BlockDevice for Poison<D> {
         });
     }
 
-    fn fetch(&self, extent: Extent) -> Option<Fetch> {
-        self.inner.fetch(extent)
+    fn fetch(&self, extent: Extent, company: Company) -> Option<Fetch> {
+        self.inner.fetch(extent, company)
     }
 
     fn fetched(

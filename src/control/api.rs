@@ -289,6 +289,8 @@ pub struct Status {
     pub kms_endpoints: Vec<String>,
     /// How keys are kept in memory: `locked` (mlock).
     pub key_memory: String,
+    /// What carries out reads that wait for a disk: `io_uring` or `threads`.
+    pub io: String,
     /// Live NBD connections.
     pub connections: u64,
     /// All volumes.

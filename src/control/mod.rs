@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::attach::{EventLog, Registry};
+use crate::block::engine::Engine;
 use crate::kms::Principal;
 use crate::kms::embedded::Embedded;
 use crate::sync::Arc;
@@ -66,6 +67,8 @@ pub(crate) struct About {
     pub(crate) listeners: Vec<NbdListener>,
     /// Where the embedded KMS is served in AWS's protocol.
     pub(crate) kms_endpoints: Vec<String>,
+    /// What carries out reads that wait for a disk.
+    pub(crate) io: Engine,
 }
 
 /// An address at which NBD is served.
@@ -102,6 +105,7 @@ mod tests {
             own_uid: 990,
             listeners: Vec::new(),
             kms_endpoints: Vec::new(),
+            io: Engine::Threads,
         };
         for root in [0, 990] {
             assert_eq!(about.principal(root).as_str(), "arn:aws:iam::000000000000:root");

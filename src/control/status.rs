@@ -25,6 +25,7 @@ pub(super) async fn status(
             listeners: about.listeners.iter().map(|listener| listener.uri("")).collect(),
             kms_endpoints: about.kms_endpoints.clone(),
             key_memory: "locked".to_owned(),
+            io: about.io.to_string(),
             connections: (operated.connections)(),
             traffic: volumes.iter().filter_map(view::traffic).collect(),
             keys: keys.into_iter().map(|key| view::key(key, &volumes)).collect(),

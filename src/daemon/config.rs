@@ -16,6 +16,7 @@
 //!
 //! [data_path]
 //! cipher = "auto"                        # or vaes-512, vaes-256, aes-ni, portable; ENVOL_CIPHER comes before it
+//! io = "auto"                            # or io_uring, threads: how READs wait for a disk; ENVOL_IO comes before it
 //!
 //! [timings]
 //! dead_connection_window_s = 60          # how long after a restart a refused volume just closes connections
@@ -39,6 +40,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{LogFormat, Options};
+use crate::block::engine::Choice;
 use crate::crypto::xts::{Engine, EngineRefused, VARIABLE};
 use crate::kms::wire::{Address, BadAddress};
 use crate::{limits, places};
@@ -66,6 +68,8 @@ pub(super) struct Config {
     /// What computes the cipher, where the environment names nothing.
     pub(super) cipher: Engine,
     pub(super) timings: Timings,
+    /// What carries out reads that wait for a disk, unless the environment says something else.
+    pub(super) io: Choice,
     /// The name of the embedded KMS's section.
     pub(super) kms: String,
 }
@@ -140,6 +144,7 @@ struct WrittenNbd {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct WrittenDataPath {
+    io: Choice,
     cipher: Option<Spanned<String>>,
 }
 
@@ -268,6 +273,7 @@ impl Written {
             kms_alone: false,
             cipher: self.data_path.cipher.map_or(Ok(Engine::fastest()), cipher)?,
             timings: self.timings.judge(),
+            io: self.data_path.io,
             kms: embedded_section(self.kms)?,
         })
     }
@@ -411,6 +417,7 @@ mod tests {
             ("[timings]\ndrain_deadline_s = \"1\"", 2),
             ("[kms.a]\nkind = \"embedded\"\n[kms.b]\nkind = \"embedded\"", 3),
             ("[kms.a]\nkind = \"embedded\"\npath = \"/x\"", 3),
+            ("[data_path]\nio = \"uring\"", 2),
             ("[kms.a]\n", 1),
             ("[kms.a]\nkind = \"cloud\"", 2),
             ("= 1", 1),

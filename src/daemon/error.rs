@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::config::ConfigError;
 use crate::attach::AttachError;
+use crate::block::engine::EngineError;
 use crate::kms::embedded::OpenError;
 use crate::kms::wire;
 use crate::nbd::ListenError;
@@ -15,6 +16,9 @@ pub enum DaemonError {
     /// Caller: the options or the configuration file.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Caller: what is to carry out I/O cannot.
+    #[error("the data path")]
+    Engine(#[from] EngineError),
     /// Caller: others may write into the state directory, or it belongs to somebody else.
     #[error("the state directory {0} must belong to the daemon's user and be writable by nobody else")]
     UnsafeStateDir(PathBuf),
@@ -93,7 +97,7 @@ impl DaemonError {
     /// The exit code (product.md).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::UnsafeStateDir(_) | Self::Inherited { .. } => 2,
+            Self::Config(_) | Self::Engine(_) | Self::UnsafeStateDir(_) | Self::Inherited { .. } => 2,
             Self::AnotherDaemon(_) | Self::SocketInUse(_) => 4,
             Self::Listen { source, .. } => of_listening(source),
             Self::KmsListen { source, .. } => match source {

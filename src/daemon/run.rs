@@ -19,6 +19,7 @@ use super::sockets::{Made, Sockets};
 use super::state_dir::StateDir;
 use super::{DaemonError, Options, logging};
 use crate::attach::{EventLog, KmsTable, Registry, Settings};
+use crate::block;
 use crate::control::{self, About, Admission, NbdListener, Operated};
 use crate::crypto::xts::Engine;
 use crate::kms::Kms;
@@ -119,6 +120,7 @@ struct Daemon {
 
 impl Daemon {
     fn start(config: &Config, runtime: &Runtime) -> Result<Self, DaemonError> {
+        let io = block::engine::choose(config.io)?;
         let state_dir = StateDir::claim(&config.state_dir)?;
         let keys = open_keys(config)?;
         let events = open_events(config)?;
@@ -136,7 +138,7 @@ impl Daemon {
             registry: Arc::clone(&registry),
             keys,
             events,
-            about: about(config, &nbd_at, kms_at.clone()),
+            about: about(config, &nbd_at, kms_at.clone(), io),
             connections: counting(&nbd),
             kms_alone: config.kms_alone,
             stop: stopped,
@@ -151,7 +153,8 @@ impl Daemon {
     fn say_ready(&self, config: &Config) {
         let nbd: Vec<String> = self.nbd_at.iter().map(|at| at.uri("")).collect();
         let kms = self.kms_at.join(" ");
-        info!(control = %config.socket.display(), nbd = nbd.join(" "), kms, "ready");
+        let io = block::engine::chosen();
+        info!(control = %config.socket.display(), nbd = nbd.join(" "), kms, %io, "ready");
         notify(NotifyState::Ready);
     }
 
@@ -216,7 +219,7 @@ fn serve_nbd(config: &Config, sockets: Vec<Listener>, registry: &Arc<Registry>) 
     Server::start(sockets, volumes).map(Some).map_err(DaemonError::Threads)
 }
 
-fn about(config: &Config, nbd_at: &[NbdListener], kms_endpoints: Vec<String>) -> About {
+fn about(config: &Config, nbd_at: &[NbdListener], kms_endpoints: Vec<String>, io: block::engine::Engine) -> About {
     About {
         since: SystemTime::now(),
         state_dir: config.state_dir.clone(),
@@ -224,6 +227,7 @@ fn about(config: &Config, nbd_at: &[NbdListener], kms_endpoints: Vec<String>) ->
         own_uid: nix::unistd::geteuid().as_raw(),
         listeners: nbd_at.to_vec(),
         kms_endpoints,
+        io,
     }
 }
 

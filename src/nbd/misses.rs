@@ -13,7 +13,7 @@ use super::link::{Link, LinkError};
 use super::request::Work;
 use super::workers::{Job, Permit, Room, Workers};
 use super::{Export, reply::Pending};
-use crate::block::{BlockError, Fetch, Witness};
+use crate::block::{BlockError, Company, Fetch, Witness};
 use crate::limits;
 use crate::sync::Arc;
 use crate::sys::ring::{Landed, Ring};
@@ -82,9 +82,11 @@ impl Misses {
 
     /// Begins `job` if it is a READ that can be carried out here; gives it back otherwise.
     pub(super) fn begin(&mut self, job: Job, export: &Arc<dyn Export>) -> Result<(), Job> {
+        // A client that was alone so far is; another shows itself by what is under way.
+        let company = if self.lone >= LONE && !self.are_under_way() { Company::Alone } else { Company::Many };
         let Some((extent, ring)) = self.place_for(&job.work) else { return Err(job) };
         let Some(permit) = Permit::enter(export) else { return Err(job) };
-        let Some(Fetch { file, at, witness }) = export.device().fetch(extent) else { return Err(job) };
+        let Some(Fetch { file, at, witness }) = export.device().fetch(extent, company) else { return Err(job) };
         let Job { pending, mut room, .. } = job;
         let (memory, data) = room.buffer().take_memory(extent.length().in_memory());
         let place = ring.read(file, memory, data, at.get());

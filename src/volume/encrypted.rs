@@ -6,7 +6,7 @@
 //!
 //! Keys are in use only while the processor ciphers, never while the disk works: so wiping them waits for no disk.
 
-use crate::block::{BlockDevice, BlockError, Durability, Fetch, Geometry, Io, Op, Patience, Witness};
+use crate::block::{BlockDevice, BlockError, Company, Durability, Fetch, Geometry, Io, Op, Patience, Witness};
 use crate::sync::Arc;
 use crate::units::{ByteCount, ByteOffset, Extent, PIECE};
 
@@ -194,8 +194,8 @@ impl BlockDevice for EncryptedDevice {
         }
     }
 
-    fn fetch(&self, extent: Extent) -> Option<Fetch> {
-        self.fetch_straight(extent)
+    fn fetch(&self, extent: Extent, company: Company) -> Option<Fetch> {
+        self.fetch_straight(extent, company)
     }
 
     fn fetched(
@@ -215,12 +215,12 @@ impl BlockDevice for EncryptedDevice {
 
 /// Reads that are carried out elsewhere. What holds the stripes for other reads, their counts do for these.
 impl EncryptedDevice {
-    fn fetch_straight(&self, extent: Extent) -> Option<Fetch> {
+    fn fetch_straight(&self, extent: Extent, company: Company) -> Option<Fetch> {
         if !extent.is_aligned(PIECE) || !extent.fits(self.geometry.size) || self.keys.are_wiped() {
             return None;
         }
         let changes = self.stripes.changes(StripeSet::of(extent))?;
-        let fetch = self.inner.fetch(self.extent_below(extent))?;
+        let fetch = self.inner.fetch(self.extent_below(extent), company)?;
         Some(Fetch { witness: Witness(changes), ..fetch })
     }
 

@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, PosixFadviseAdvice, fcntl, posix_fadvise};
 use nix::libc;
 
 use super::Access;
@@ -87,6 +87,16 @@ impl Claim {
     pub(super) fn close(&self) -> Result<(), Errno> {
         closing::close_in_place(&self.file)?;
         self.behind.as_ref().map_or(Ok(()), |behind| behind.close())
+    }
+}
+
+impl Claim {
+    /// The same object opened again, for reading only: what the kernel keeps of how it is read is kept for each opening.
+    pub(super) fn reopened_for_scattered_reads(&self) -> Result<File, Errno> {
+        let file = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+            .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM)?;
+        Ok(file)
     }
 }
 

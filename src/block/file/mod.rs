@@ -27,11 +27,12 @@ use self::zero::Zeroer;
 use super::engine::{self, Engine};
 use super::flush::SharedSync;
 use super::{
-    Allocation, BlockDevice, BlockError, Durability, Fetch, Geometry, Io, Op, Patience, Run, Witness, carry_out,
+    Allocation, BlockDevice, BlockError, Company, Durability, Fetch, Geometry, Io, Op, Patience, Run, Witness,
+    carry_out,
 };
 use crate::sync::Arc;
 use crate::sync::atomic::AtomicBool;
-use crate::sys::storage;
+use crate::sys::{closing, storage};
 use crate::units::{ByteCount, ByteOffset, Extent};
 
 pub use self::claim::OpenError;
@@ -77,6 +78,8 @@ pub enum Identity {
 pub struct FileDevice {
     path: PathBuf,
     claim: Claim,
+    /// The same file, opened again for reads of many at once, which the kernel does not read ahead for.
+    scattered: Arc<File>,
     geometry: Geometry,
     zeroer: Zeroer,
     reading: Reading,
@@ -144,7 +147,9 @@ impl FileDevice {
         };
         let reading = Reading::probe(&claim.file).map_err(system)?;
         let geometry = Geometry { size: ByteCount::new(size), read_only, preferred: PREFERRED, punches };
-        Ok(Self { path: path.to_owned(), claim, geometry, zeroer, reading, sync: SharedSync::new() })
+        // Without /proc there is one opening for all reads.
+        let scattered = claim.reopened_for_scattered_reads().map_or_else(|_| Arc::clone(&claim.file), Arc::new);
+        Ok(Self { path: path.to_owned(), claim, scattered, geometry, zeroer, reading, sync: SharedSync::new() })
     }
 
     /// The path it was opened by.
@@ -207,7 +212,7 @@ impl FileDevice {
     /// # Errors
     /// Where there is no descriptor to spare; the claim lasts until the device is dropped then.
     pub fn close(&self) -> Result<(), BlockError> {
-        self.claim.close().map_err(BlockError::System)
+        closing::close_in_place(&self.scattered).and_then(|()| self.claim.close()).map_err(BlockError::System)
     }
 
     /// What needs no waiting; `None` for the rest.
@@ -274,10 +279,13 @@ impl BlockDevice for FileDevice {
         }
     }
 
-    fn fetch(&self, extent: Extent) -> Option<Fetch> {
+    fn fetch(&self, extent: Extent, company: Company) -> Option<Fetch> {
         let overlapped = engine::chosen() == Engine::IoUring && self.reading != Reading::Resident;
         (overlapped && extent.fits(self.geometry.size)).then(|| Fetch {
-            file: Arc::clone(&self.claim.file),
+            file: Arc::clone(match company {
+                Company::Alone => &self.claim.file,
+                Company::Many => &self.scattered,
+            }),
             at: extent.start(),
             witness: Witness::default(),
         })

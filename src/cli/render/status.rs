@@ -37,6 +37,7 @@ fn head(status: &Status) -> Table {
     }
     table.pair("clients", Cell::new(format!("{} connected", status.connections)));
     table.pair("data keys", Cell::new(format!("in {} memory", status.key_memory)));
+    table.pair("disk reads", Cell::new(format!("by {}", status.io)));
     table
 }
 

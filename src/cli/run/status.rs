@@ -65,6 +65,7 @@ mod tests {
             listeners: Vec::new(),
             kms_endpoints: Vec::new(),
             key_memory: String::new(),
+            io: String::new(),
             connections: 0,
             volumes: Vec::new(),
             keys: Vec::new(),
