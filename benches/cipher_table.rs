@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, reason = "the table is for whoever ran the bench")]
 
 #[path = "cipher_peers/mod.rs"]
+#[allow(dead_code, reason = "the table compares with fewer")]
 mod peers;
 
 use std::hint::black_box;

@@ -65,6 +65,7 @@ pub(super) struct Strides<'a, const BYTES: usize> {
     borrows: PhantomData<(&'a [Piece], &'a mut [Piece])>,
 }
 
+#[cfg(target_arch = "x86_64")]
 impl<const BYTES: usize> Strides<'_, BYTES> {
     /// How many are to come.
     #[inline]
@@ -97,6 +98,7 @@ pub(super) struct Stride<'a, const BYTES: usize> {
 ///
 /// # Safety
 /// Every pattern of bytes is a value of the type, and it has no padding.
+#[cfg(target_arch = "x86_64")]
 pub(super) unsafe trait Vector: Copy {}
 
 #[cfg(target_arch = "x86_64")]
@@ -109,7 +111,8 @@ unsafe impl Vector for std::arch::x86_64::__m256i {}
 // SAFETY: 64 bytes, of any value.
 unsafe impl Vector for std::arch::x86_64::__m512i {}
 
-impl<'a, const BYTES: usize> Stride<'a, BYTES> {
+#[cfg(target_arch = "x86_64")]
+impl<const BYTES: usize> Stride<'_, BYTES> {
     /// The vector of that number.
     ///
     /// # Panics
@@ -131,7 +134,9 @@ impl<'a, const BYTES: usize> Stride<'a, BYTES> {
         // SAFETY: the vector lies within the stride, which was borrowed mutably, at any alignment.
         unsafe { self.into.cast::<V>().add(number).write_unaligned(vector) }
     }
+}
 
+impl<'a, const BYTES: usize> Stride<'a, BYTES> {
     /// The bytes at the place where they go, to be ciphered there.
     pub(super) fn in_place(self) -> &'a mut [u8; BYTES] {
         if !std::ptr::eq(self.from, self.into) {
