@@ -1,5 +1,7 @@
 //! The words of the control API: what requests carry and what answers hold. Field names are relied upon by scripts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,6 +26,12 @@ pub struct Key {
     pub deletion_date: Option<String>,
     /// How often its material was rotated.
     pub rotations: u32,
+    /// Days between two automatic rotations; null where there are none.
+    pub rotation_period_days: Option<u32>,
+    /// When it is rotated automatically next, RFC 3339; null where it is not.
+    pub next_rotation_date: Option<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
     /// The id of the material that encrypts now.
     pub current_key_material_id: String,
     /// Ids of the volumes whose data key it wraps, as far as this daemon knows.

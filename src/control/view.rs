@@ -123,6 +123,7 @@ pub(super) fn claimed(path: &str, header: &Header) -> api::Volume {
 
 /// A key, and which of `volumes` hang on it.
 pub(super) fn key(key: KeyMetadata, volumes: &[VolumeView]) -> api::Key {
+    let (rotation_period_days, next_rotation_date) = key.automatic_rotation.unzip();
     let hang_on_it = volumes.iter().filter(|volume| volume.record.key == key.arn);
     api::Key {
         volumes: hang_on_it.map(|volume| volume.record.id.to_string()).collect(),
@@ -135,6 +136,9 @@ pub(super) fn key(key: KeyMetadata, volumes: &[VolumeView]) -> api::Key {
         created: rfc3339(key.created),
         deletion_date: key.deletion_date.map(rfc3339),
         rotations: key.rotations,
+        rotation_period_days,
+        next_rotation_date: next_rotation_date.map(rfc3339),
+        tags: key.tags,
         current_key_material_id: key.current_key_material_id,
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn key(state: &str) -> Value {
     json!({
         "key_id": KEY_ID, "arn": ARN, "state": state, "aliases": ["alias/backups"], "description": "of the\u{1b}[2J host",
         "manager": "CUSTOMER", "created": "2026-01-02T03:04:05Z", "deletion_date": deletion_date, "rotations": 1,
+        "rotation_period_days": 365, "next_rotation_date": "2027-01-02T03:04:05Z", "tags": {"Env": "Prod\u{1b}[2J", "Team": ""},
         "current_key_material_id": "c0ffee", "volumes": [ID],
     })
 }
@@ -129,7 +130,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("events --follow", &["GET /v1/events?follow=true"]),
     ("key create --alias backups --description d", &["POST /v1/keys"]),
     ("key list", &["GET /v1/keys"]),
-    ("key show alias/backups", &["GET /v1/keys/alias%2Fbackups"]),
+    ("key show alias/backups", &["GET /v1/keys/alias%2Fbackups", "GET /v1/volumes"]),
     ("key enable alias/backups", &["POST /v1/keys/alias%2Fbackups/enable"]),
     ("key disable alias/backups", &["POST /v1/keys/alias%2Fbackups/disable"]),
     ("key cancel-deletion alias/backups", &["POST /v1/keys/alias%2Fbackups/cancel-deletion"]),

@@ -29,6 +29,7 @@ fn daemon() -> Scripted {
         ("DELETE /v1/volumes/db", 204, serde_json::Value::Null),
         ("POST /v1/volumes/db/attach", 200, attachment(false)),
         ("GET /v1/keys/alias%2Fbackups", 200, key("Enabled")),
+        ("GET /v1/volumes", 200, serde_json::json!([volume("available")])),
     ])
 }
 

@@ -227,6 +227,12 @@ for call, members in [
     assert found.startswith("UnsupportedOperationException: "), found
 
 # --- one KMS, two doors
-equal(envol("key", "show", key)["description"], "other words")
+kms.tag_resource(KeyId=key, Tags=[{"TagKey": "Env", "TagValue": "Prod"}])
+kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=180)
+shown = envol("key", "show", key)
+equal((shown["description"], shown["tags"]["Env"], shown["rotation_period_days"]), ("other words", "Prod", 180))
+next_date = kms.get_key_rotation_status(KeyId=key)["NextRotationDate"]
+apart = datetime.datetime.fromisoformat(shown["next_rotation_date"].replace("Z", "+00:00")) - next_date
+assert abs(apart) < datetime.timedelta(seconds=2), apart
 
 print(json.dumps(sorted(succeeded)))

@@ -22,8 +22,8 @@ pub(crate) fn key_list(keys: &[Key]) -> String {
     table.render()
 }
 
-/// `key show` and `key create`.
-pub(crate) fn key_card(key: &Key) -> String {
+/// `key show`, `key create` and `key rotate`; a volume that is among `volumes` is shown with its name.
+pub(crate) fn key_card(key: &Key, volumes: &[Volume]) -> String {
     let mut table = Table::new();
     table.pair("key", Cell::new(&key.key_id));
     table.pair("arn", Cell::new(&key.arn));
@@ -37,10 +37,29 @@ pub(crate) fn key_card(key: &Key) -> String {
     }
     table.pair("managed by", Cell::new(if key.manager == "AWS" { "AWS" } else { "you" }));
     table.pair("created", Cell::new(&key.created));
-    table.pair("rotations", Cell::new(key.rotations.to_string()));
+    table.pair("rotations", Cell::new(rotations(key)));
     table.pair("material", Cell::new(&key.current_key_material_id));
-    table.pair("volumes", Cell::new(listed(&key.volumes)));
+    let tags: Vec<String> = key.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
+    table.pair("tags", Cell::new(listed(&tags)));
+    let ids = key.volumes.iter().map(|id| match name_of(id, volumes) {
+        "" => id.clone(),
+        name => format!("{name} ({id})"),
+    });
+    table.pair("volumes", Cell::new(listed(&ids.collect::<Vec<_>>())));
     table.render()
+}
+
+/// How often it was rotated, and when it will be.
+fn rotations(key: &Key) -> String {
+    match (key.rotation_period_days, &key.next_rotation_date) {
+        (Some(days), Some(next)) => format!("{}, and every {days} days, next on {next}", key.rotations),
+        _ => key.rotations.to_string(),
+    }
+}
+
+/// The name of a volume, empty where it is not known.
+fn name_of<'v>(id: &str, volumes: &'v [Volume]) -> &'v str {
+    volumes.iter().find(|volume| volume.id == id).map_or("", |volume| &volume.name)
 }
 
 fn listed(names: &[String]) -> String {
@@ -76,8 +95,7 @@ pub(crate) fn doomed_volumes(key: &Key, volumes: &[Volume]) -> String {
     }
     let mut table = Table::new().indented(2);
     for id in &key.volumes {
-        let name = volumes.iter().find(|volume| volume.id == *id).map_or("", |volume| &volume.name);
-        table.row(vec![Cell::new(name), Cell::new(id)]);
+        table.row(vec![Cell::new(name_of(id, volumes)), Cell::new(id)]);
     }
     let heading = Paint::Warning.text("These volumes die with the key; nobody can ever open them again:");
     format!("{heading}\n{}", table.render())

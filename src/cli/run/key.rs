@@ -18,19 +18,25 @@ pub(super) fn run(session: &Session, command: KeyCommand) -> Result<(), CliError
         KeyCommand::Create(args) => {
             let body = CreateKey { alias: args.alias, description: args.description };
             let key: Key = session.client.send("POST", &route(&["keys"]), &body)?;
-            console.answer(&key, key_card)
+            console.answer(&key, |key| key_card(key, &[]))
         }
         KeyCommand::List => {
             let keys: Vec<Key> = session.client.get(&route(&["keys"]))?;
             console.answer(&keys, |keys| key_list(keys))
         }
-        KeyCommand::Show(args) => console.answer(&show(session, &args.key)?, key_card),
+        KeyCommand::Show(args) => {
+            let key = show(session, &args.key)?;
+            // Their names are for people; and a KMS alone has no volumes to ask for.
+            let named = !console.is_json() && !key.volumes.is_empty();
+            let volumes: Vec<Volume> = if named { session.client.get(&route(&["volumes"]))? } else { Vec::new() };
+            console.answer(&key, |key| key_card(key, &volumes))
+        }
         KeyCommand::Enable(args) => change(session, &args.key, "enable", &Nothing {}),
         KeyCommand::Disable(args) => change(session, &args.key, "disable", &Nothing {}),
         KeyCommand::CancelDeletion(args) => change(session, &args.key, "cancel-deletion", &Nothing {}),
         KeyCommand::Rotate(args) => {
             let key: Key = session.client.send("POST", &route(&["keys", &args.key, "rotate"]), &Nothing {})?;
-            console.answer(&key, key_card)
+            console.answer(&key, |key| key_card(key, &[]))
         }
         KeyCommand::ScheduleDeletion(args) => schedule_deletion(session, &args.key, args.days, args.yes),
         KeyCommand::Alias(command) => alias(session, command),

@@ -283,6 +283,8 @@ fn metadata(key: &Found, aliases: Vec<String>) -> KeyMetadata {
         created: key.record.created.into(),
         deletion_date: key.record.deletion_date().map(Into::into),
         rotations: u32::try_from(key.record.rotated().len()).unwrap_or(u32::MAX),
+        automatic_rotation: key.record.automatic_rotation().map(|(period, next)| (period, next.into())),
+        tags: key.record.tags.clone(),
         current_key_material_id: key.record.current().id.to_string(),
         aliases,
     }

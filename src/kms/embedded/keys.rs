@@ -111,6 +111,13 @@ impl KeyRecord {
         self.rotation.filter(|_| self.state == StoredState::Enabled).map(|rotation| rotation.next)
     }
 
+    /// The days between two automatic rotations and the date of the next one; `None` where they are off or the key is going
+    /// away.
+    pub(super) fn automatic_rotation(&self) -> Option<(u32, Timestamp)> {
+        let rotation = self.rotation.filter(|_| self.deletion_date().is_none());
+        rotation.map(|rotation| (rotation.period_days, rotation.next))
+    }
+
     /// When it will be gone.
     pub(super) fn deletion_date(&self) -> Option<Timestamp> {
         match self.state {

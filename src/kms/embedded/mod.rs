@@ -36,6 +36,7 @@ pub use store::StoreError;
 pub use tags::Tag;
 pub use usage::{ClearDataKey, Decrypted, Plaintext, ReEncrypted, ReEncryption, Sealed};
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -103,6 +104,10 @@ pub struct KeyMetadata {
     pub deletion_date: Option<SystemTime>,
     /// Rotations so far.
     pub rotations: u32,
+    /// The days between two automatic rotations and the date of the next one, where they are on.
+    pub automatic_rotation: Option<(u32, SystemTime)>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
     /// The id of the current material, 64 hex digits.
     pub current_key_material_id: String,
     /// Its aliases, `alias/NAME`.

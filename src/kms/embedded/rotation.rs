@@ -14,7 +14,7 @@ use crate::limits;
 
 use super::admin::on_key;
 use super::caller::Caller;
-use super::keys::{KeyRecord, MaterialRecord, Rotation, RotationType, StoredState};
+use super::keys::{KeyRecord, MaterialRecord, Rotation, RotationType};
 use super::lists::{self, Page, PageOf};
 use super::operation::Operation;
 use super::store::Change;
@@ -115,9 +115,7 @@ impl Embedded {
         let call = on_key(caller.into(), Operation::GetKeyRotationStatus, key);
         self.observe(&call, |view, trail| {
             let key = self.resolve_and_admit(view, trail, &call, key)?;
-            let pending = matches!(key.record.state, StoredState::PendingDeletion { .. });
-            let rotation = key.record.rotation.filter(|_| !pending);
-            let automatic = rotation.map(|rotation| (rotation.period_days, rotation.next.into()));
+            let automatic = key.record.automatic_rotation().map(|(period, next)| (period, next.into()));
             Ok(RotationStatus { key_id: key.id.to_string(), automatic })
         })
     }
