@@ -8,7 +8,7 @@ import machine
 from console import NotMeasured
 from load import duration, fio
 
-SUBJECTS = ("fio, O_DIRECT", "fio, buffered", "envol")
+SUBJECTS = ("fio, O_DIRECT", "fio, buffered", "envol", "envol, O_DIRECT")
 # What came from the device, of what the client got: below this, part of it was in the page cache.
 COLD_SHARE = 0.9
 
@@ -17,11 +17,11 @@ def reads(rw, bs, iodepth):
     """fio stops at the end of the volume or of the time, whichever is first, so that nothing is read again."""
 
     def measure(bench, place, subject):
-        server = place.server("envol cold")
+        server = place.server("envol cold direct" if subject == "envol, O_DIRECT" else "envol cold")
         backing = server.daemon.backing("v")
         device = machine.BlockDevice(backing)
         job = {"rw": rw, "bs": bs, "iodepth": iodepth, "size": bench.cold_bytes, "runtime": duration(bench.seconds), "readonly": None}
-        if subject == "envol":
+        if subject.startswith("envol"):
             job |= {"ioengine": "nbd", "uri": server.uri}
         else:
             # Behind the header, and on the boundaries that O_DIRECT asks for.

@@ -42,7 +42,7 @@ def ratios(directory, drawn, machine):
         panels = collections.defaultdict(list)
         for title, against, outcome in lines:
             if outcome.value is not None and outcome.unit in ("x", "x the time"):
-                kind = against.partition(", p")[0].rpartition("FUA / ")[2].rpartition("FLUSH / ")[2]
+                kind = against.partition(", p")[0].rpartition(" / ")[2] if "1/" not in against else against
                 times = outcome.unit == "x the time"
                 panels[f"time, against {kind} (less is better)" if times else f"rate, against {kind}"].append((label(title, against), outcome))
         if not panels:
@@ -61,7 +61,7 @@ def ratios(directory, drawn, machine):
 
 def label(title, against):
     percentile = against.rpartition(", ")[2] if against.endswith(("p50", "p99")) else ""
-    way = against.partition(" / ")[0] if against.startswith("F") else ""
+    way = against.rpartition(" / ")[0] if "1/" not in against else ""
     return ", ".join(word for word in (title, percentile, way) if word)
 
 
@@ -77,7 +77,8 @@ def panel(axis, name, entries):
         axis.annotate(f"{outcome.value:.2f}", (1.01, line), xycoords=("axes fraction", "data"), va="center", color=colour)
     axis.set_yticks(range(len(entries)), [title for title, _ in entries])
     axis.set_ylim(len(entries) - 0.5, -0.5)
-    axis.set_xlim(left=0)
+    marks = [mark for _, outcome in entries for mark in (outcome.high, outcome.floor_value, outcome.goal_value) if mark is not None]
+    axis.set_xlim(0, max(marks) * 1.05)
     axis.set_title(name, loc="left", fontsize=10)
 
 

@@ -153,9 +153,10 @@ class Over:
     peer: str
     floor: float
     goal: float
+    subject: str = "envol"
 
     def __call__(self, runs, _context):
-        pairs = paired(runs, ("envol", self.peer), self.metric)
+        pairs = paired(runs, (self.subject, self.peer), self.metric)
         numbers = summary([own - other for own, other in pairs])
         sides = [written(statistics.median(side), self.metric) for side in zip(*pairs)]
         return Outcome(
@@ -207,10 +208,15 @@ def latencies(group, way):
 
 def cold(group, over=None):
     """At qd1 the latency `over`: p50; of sequential reads the mean, since readahead makes most of them hits."""
-    peers = ("fio, O_DIRECT", "fio, buffered")
-    if over:
-        return [Row(group, f"{peer}, {over.removesuffix('_us')}", Over(over, peer, 30, 20)) for peer in peers]
-    return [Row(group, peer, Ratio("bytes_per_s", peer, 0.9, None)) for peer in peers]
+    sides = (("fio, O_DIRECT", "envol"), ("fio, buffered", "envol"), ("fio, O_DIRECT", "envol, O_DIRECT"))
+    rows = []
+    for peer, subject in sides:
+        against = peer if subject == "envol" else f"both O_DIRECT / {peer}"
+        if over:
+            rows.append(Row(group, f"{against}, {over.removesuffix('_us')}", Over(over, peer, 30, 20, subject)))
+        else:
+            rows.append(Row(group, against, Ratio("bytes_per_s", peer, 0.9, None, subject)))
+    return rows
 
 
 def durable(group):

@@ -43,10 +43,17 @@ class Daemon:
         """`envol` with these words."""
         return run([self.binary, *words], env={**os.environ, **self.environment})
 
-    def attach(self, name, size, *options):
-        """Makes a volume and attaches it; its URI."""
-        self.call("volume", "create", name, "--size", str(size), "--key", "alias/bench", *options)
-        return self.call("attach", name).strip()
+    def attach(self, name, size, create=(), attach=()):
+        """Makes a volume and attaches it, each with more options; its URI."""
+        self.call("volume", "create", name, "--size", str(size), "--key", "alias/bench", *create)
+        return self.call("attach", name, *attach).strip()
+
+    def direct_options(self):
+        """How this build is told to bypass the page cache for one volume, as options of `attach` above."""
+        for place, words in (("create", ("volume", "create")), ("attach", ("attach",))):
+            if "--direct" in self.call(*words, "--help").split():
+                return {place: ("--direct",)}
+        raise NotMeasured("this build has no O_DIRECT per volume (no option --direct of volume create or attach)")
 
     def backing(self, name):
         return Path(json.loads(self.call("volume", "show", name, "--json"))["backing"])
@@ -156,10 +163,20 @@ class Place:
 
     def start_envol_cold(self):
         """envol on a volume larger than what one run reads."""
-        daemon = Daemon(self.bench, self, "cold")
+        return self.start_large("cold")
+
+    def start_envol_cold_direct(self):
+        return self.start_large("direct", direct=True)
+
+    def start_large(self, name, direct=False):
+        daemon = Daemon(self.bench, self, name)
         size = self.bench.cold_bytes
-        uri = daemon.attach("v", size)
-        fio([{"ioengine": "nbd", "uri": uri, "rw": "write", "bs": "1M", "iodepth": 4, "size": size, "refill_buffers": None}], {})
+        try:
+            uri = daemon.attach("v", size, **(daemon.direct_options() if direct else {}))
+            fio([{"ioengine": "nbd", "uri": uri, "rw": "write", "bs": "1M", "iodepth": 4, "size": size, "refill_buffers": None}], {})
+        except NotMeasured:
+            daemon.end()
+            raise
         return Server("envol", uri, daemon.process, daemon)
 
     def close(self):
