@@ -140,8 +140,12 @@ impl RungReport {
 
 impl Cipher {
     /// The one that volumes use here.
-    pub fn this() -> Self {
-        Self { engine: super::rungs::CipherRung::engine().to_string(), sector_size: ladder::SECTORS.bytes() }
+    ///
+    /// # Errors
+    /// The environment names one that this processor cannot run.
+    pub fn this() -> Result<Self, super::BenchError> {
+        let engine = super::rungs::CipherRung::engine()?;
+        Ok(Self { engine: engine.to_string(), sector_size: ladder::SECTORS.bytes() })
     }
 }
 

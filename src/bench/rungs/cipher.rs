@@ -22,22 +22,25 @@ pub struct CipherRung {
 }
 
 impl CipherRung {
-    /// The engine that volumes use on this processor, under a random key.
+    /// The engine that volumes use here, under a random key.
     ///
     /// # Errors
-    /// No locked memory for the key.
+    /// No locked memory for the key, or no such engine.
     pub fn new(sectors: SectorSize, size: ByteCount) -> Result<Self, BenchError> {
         let key =
             Secret::filled_by(|bytes| crate::crypto::random::fill(bytes)).map_err(|e| BenchError::Cipher(e.into()))?;
-        let key = XtsKey::with_engine(&key, Self::engine())?;
+        let key = XtsKey::new(&key)?;
         let mut memory = Pages::allocate(DEPTH_MAX * LENGTH_MAX as usize);
         fastrand::Rng::new().fill(memory.bytes_mut());
         Ok(Self { key, sectors, size, memory })
     }
 
-    /// The engine.
-    pub fn engine() -> Engine {
-        Engine::fastest()
+    /// The engine: that of every volume of this process.
+    ///
+    /// # Errors
+    /// The environment names one that this processor cannot run.
+    pub fn engine() -> Result<Engine, BenchError> {
+        Engine::chosen().map_err(|refused| BenchError::Cipher(refused.into()))
     }
 }
 

@@ -125,7 +125,7 @@ fn measure(args: &BenchArgs, extent: Extent, peers: &[Peer], interrupts: &Interr
         build: if cfg!(debug_assertions) { "debug" } else { "release" },
         time,
         machine: Machine::this(),
-        cipher: Cipher::this(),
+        cipher: Cipher::this()?,
         backing: backing(&parent, extent.size, before.zip(after).map(|(before, after)| before.min(after))),
         settings: Settings { rounds: plan.rounds, seconds: plan.step.as_secs_f64(), read_only: args.read_only },
         jobs: jobs.collect(),
