@@ -132,6 +132,18 @@ pub const SEND_DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of READ and WRITE payload in flight for one connection; past it, the connection is not read from.
 pub const IN_FLIGHT_BYTES_PER_CONNECTION: usize = 64 << 20;
 
+/// Buffers of READs and WRITEs in flight, over all connections, unless configured; past it, connections are not read from.
+pub const IN_FLIGHT_BYTES: u64 = 256 << 20;
+
+/// The least that may be configured for it: the largest request, with as much again for everybody else.
+pub const IN_FLIGHT_BYTES_LEAST: u64 = 2 * REQUEST_MAX as u64;
+
+/// Connections that receive and answer through large buffers of their own at once, 1 MiB each; the others have 256 KiB.
+pub const ROOMY_CONNECTIONS: usize = 32;
+
+/// How long the payload of a large WRITE may wait for a client that stopped sending it: its buffer is everybody's memory.
+pub const PAYLOAD_DEADLINE: Duration = Duration::from_secs(60);
+
 /// Requests in flight for one connection; past it, the connection is not read from.
 pub const IN_FLIGHT_REQUESTS_PER_CONNECTION: usize = 1_024;
 

@@ -19,7 +19,7 @@ use crate::sync::Arc;
 /// A payload longer than this that has not arrived whole is received into a buffer of its own.
 pub(super) const LARGE_PAYLOAD: usize = 64 << 10;
 /// A READ longer than this is answered from a buffer of its own.
-const LARGE_READ: usize = 256 << 10;
+const LARGE_READ: usize = 64 << 10;
 /// Requests of one batch.
 const BATCH_MAX: usize = 128;
 
@@ -58,11 +58,14 @@ impl Cold {
     fn learn(&mut self, ios: &[Io<'_>]) {
         let mut reads = ios.iter().filter(|io| matches!(io.op, Op::Read { .. })).peekable();
         if reads.peek().is_some() {
-            let all_missed = reads.all(|io| io.outcome().is_none());
-            self.spared = if all_missed { (2 * self.spared + 1).min(Self::SPARED_MAX) } else { 0 };
-            // The batch that taught this is over when the next begins.
-            self.left = self.spared + u32::from(all_missed);
+            self.note(reads.all(|io| io.outcome().is_none()));
         }
+    }
+
+    fn note(&mut self, all_missed: bool) {
+        self.spared = if all_missed { (2 * self.spared + 1).min(Self::SPARED_MAX) } else { 0 };
+        // The batch that taught this is over when the next begins.
+        self.left = self.spared + u32::from(all_missed);
     }
 }
 
@@ -75,8 +78,6 @@ pub(super) enum Next {
     },
     /// Go on with what has been received.
     Again,
-    /// Not even one READ fits: go on with a larger output.
-    LargerOutput,
     /// Receive this WRITE's payload into its own buffer.
     LargeWrite {
         /// The answer owed.
@@ -109,6 +110,8 @@ pub(super) struct LeftOver {
     pub(super) work: Work,
     /// Where a WRITE's payload lies in the input of the batch.
     pub(super) payload: Range<usize>,
+    /// Whether it might be carried out without waiting: nobody has tried yet.
+    pub(super) fresh: bool,
 }
 
 /// One request of the batch.
@@ -203,7 +206,8 @@ impl Batch {
             Work::Write(..) => self.take_write(desk, pending, work),
             _ => {
                 desk.skip_input(wire::REQUEST_HEADER);
-                self.left.push(LeftOver { pending, work, payload: 0..0 });
+                let fresh = matches!(work, Work::Read(_)) && self.cold.tries();
+                self.left.push(LeftOver { pending, work, payload: 0..0, fresh });
                 None
             }
         }
@@ -214,7 +218,7 @@ impl Batch {
         let header = pending.data_header_length();
         let room = header + extent.length().in_memory();
         if room > desk.output.bytes.len() {
-            return Some(if self.slots.is_empty() { Next::LargerOutput } else { Next::Again });
+            return Some(Next::Again);
         }
         desk.skip_input(wire::REQUEST_HEADER);
         let (reply, at) = desk.room(room);
@@ -287,15 +291,20 @@ impl Batch {
                     output[end..end + reply.bytes().len()].copy_from_slice(reply.bytes());
                     end += reply.bytes().len();
                 }
-                (None, Some(work)) => self.left.push(LeftOver { pending, work, payload }),
+                (None, Some(work)) => self.left.push(LeftOver { pending, work, payload, fresh: false }),
                 (None, None) => unreachable!("what needs no work has its outcome"),
             }
         }
         end
     }
 
+    /// Learns how the READs of the batch fared that were tried elsewhere: whether none of them was in memory.
+    pub(super) fn learn(&mut self, all_missed: bool) {
+        self.cold.note(all_missed);
+    }
+
     /// What is left for the workers.
-    pub(super) fn left_over(&mut self) -> impl Iterator<Item = LeftOver> + '_ {
+    pub(super) fn left_over(&mut self) -> impl ExactSizeIterator<Item = LeftOver> + '_ {
         self.left.drain(..)
     }
 }

@@ -30,7 +30,12 @@ pub(super) struct Lent<'b> {
 impl Buffer {
     /// A buffer for `capacity` bytes of data, all zero.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { memory: Pages::allocate(START + capacity), used: 0 }
+        Self { memory: Pages::allocate(Self::footprint(capacity)), used: 0 }
+    }
+
+    /// How much memory a buffer for `capacity` bytes of data can take.
+    pub(super) const fn footprint(capacity: usize) -> usize {
+        START + capacity
     }
 
     /// How many bytes of data it can hold.

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Batch, LARGE_PAYLOAD, Next};
 use super::buffer::Buffer;
+use super::dispatch::Dispatch;
 use super::handshake::{Entry, Handshake, Step};
 use super::link::{Link, LinkError};
+use super::memory::{Budget, Roomy};
 use super::misses::Misses;
+use super::processors::{Habit, Processors};
 use super::request::{Breach, Terms, Work};
-use super::server::Deadlines;
+use super::server::Bounds;
 use super::workers::{Job, Workers};
 use super::{Export, Exports, Session, reply::Pending};
 use crate::sync::Arc;
@@ -22,6 +25,8 @@ const QUIET: usize = 2 * LARGE_PAYLOAD;
 const BUSY: usize = 512 << 10;
 /// A busy connection that has been silent for so long gives its large buffers back.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// How much is received at once behind a large WRITE.
+const AFTER_LARGE_WRITE: usize = 4096;
 /// How much of a payload that nobody wants is received at a time.
 const DRAIN_STEP: usize = 16 << 10;
 /// How much is received at a time during the handshake.
@@ -92,6 +97,13 @@ fn receive_more(link: &Link, input: &mut Vec<u8>, deadline: Instant) -> Result<(
     Ok(())
 }
 
+/// What the connections of a server share.
+pub(super) struct Common {
+    pub(super) bounds: Bounds,
+    pub(super) memory: Arc<Budget>,
+    pub(super) processors: Arc<Processors>,
+}
+
 /// A client that has been let in.
 pub(super) struct Entered {
     entry: Entry,
@@ -102,10 +114,10 @@ pub(super) struct Entered {
 
 impl Entered {
     /// Serves the client until it ends, for whatever reason; everything it asked for is carried out by then.
-    pub(super) fn serve(self, link: &Arc<Link>, deadlines: &Deadlines) -> End {
+    pub(super) fn serve(self, link: &Arc<Link>, common: &Common) -> End {
         let (export, terms) = (Arc::clone(&self.entry.export), self.entry.terms);
-        let mut connection = Connection::new(Arc::clone(link), export, terms);
-        match connection.start(&self.early, deadlines) {
+        let mut connection = Connection::new(Arc::clone(link), export, terms, common);
+        match connection.start(&self.early) {
             Ok(()) => connection.serve(),
             Err(error) => error.into(),
         }
@@ -113,11 +125,12 @@ impl Entered {
 }
 
 /// A client in the transmission phase.
-struct Connection {
+struct Connection<'c> {
+    common: &'c Common,
     link: Arc<Link>,
     export: Arc<dyn Export>,
     terms: Terms,
-    workers: Workers,
+    dispatch: Dispatch,
     batch: Batch,
     misses: Misses,
     /// What was received lies in `input[start..end]`.
@@ -125,30 +138,52 @@ struct Connection {
     start: usize,
     end: usize,
     output: Buffer,
+    /// Held as long as input and output are large.
+    roomy: Option<Roomy>,
     /// Whether silence of [`QUIET_AFTER`] is noticed.
     attentive: bool,
+    habit: Habit,
+    /// How much is received at a time: less after a large WRITE, so that the payload of a next one is not received here
+    /// only to be copied to its own buffer.
+    appetite: usize,
 }
 
-impl Connection {
-    fn new(link: Arc<Link>, export: Arc<dyn Export>, terms: Terms) -> Self {
-        let workers = Workers::new(Arc::clone(&link), Arc::clone(&export));
+impl<'c> Connection<'c> {
+    fn new(link: Arc<Link>, export: Arc<dyn Export>, terms: Terms, common: &'c Common) -> Self {
+        let workers = Workers::new(Arc::clone(&link), Arc::clone(&export), common.memory.share());
+        let processors = Arc::clone(&common.processors);
+        let dispatch = Dispatch { link: Arc::clone(&link), export: Arc::clone(&export), workers, processors };
         let (input, output) = (Buffer::new(QUIET), Buffer::new(QUIET));
-        let (batch, attentive) = (Batch::default(), false);
-        let misses = Misses::new();
-        Self { link, export, terms, workers, batch, misses, input, start: 0, end: 0, output, attentive }
+        Self {
+            common,
+            link,
+            export,
+            terms,
+            dispatch,
+            batch: Batch::default(),
+            misses: Misses::new(),
+            input,
+            start: 0,
+            end: 0,
+            output,
+            roomy: None,
+            attentive: false,
+            habit: Habit::default(),
+            appetite: usize::MAX,
+        }
     }
 
-    fn start(&mut self, early: &[u8], deadlines: &Deadlines) -> Result<(), LinkError> {
+    fn start(&mut self, early: &[u8]) -> Result<(), LinkError> {
         // The handshake keeps less than one option, so what came early fits.
         self.input.data(early.len()).copy_from_slice(early);
         self.end = early.len();
-        self.link.set_send_deadline(deadlines.send)
+        self.link.set_send_deadline(self.common.bounds.send)
     }
 
     fn serve(&mut self) -> End {
         loop {
             if let Err(end) = self.serve_received() {
-                self.misses.finish(&self.link, &self.workers);
+                self.misses.finish(&self.link, &self.dispatch.workers);
                 return end;
             }
         }
@@ -157,7 +192,9 @@ impl Connection {
     /// Carries out what has been received, and receives more.
     fn serve_received(&mut self) -> Result<(), End> {
         let input = &mut self.input.data(self.end)[self.start..];
+        let working = self.common.processors.work();
         let (taken, next) = self.batch.carry_out(input, &mut self.output, &self.terms, &self.export, &self.link);
+        drop(working);
         let replies = self.batch.finish(self.output.used());
         if replies > 0 {
             self.link.reply(self.output.data(replies))?;
@@ -167,7 +204,6 @@ impl Connection {
         match next {
             Next::Receive { wanted } => self.receive(wanted),
             Next::Again => Ok(()),
-            Next::LargerOutput => Ok(self.grow()?),
             Next::LargeWrite { pending, work, length } => self.large_write(pending, work, length),
             Next::Drain { pending, errno, length } => {
                 self.drain(length)?;
@@ -178,21 +214,33 @@ impl Connection {
         }
     }
 
-    /// Gives what could not be done at once to the workers. Payloads still lie in the input.
+    /// Sees to what could not be done in the batch. Payloads still lie in the input.
     fn hand_over(&mut self) -> Result<(), LinkError> {
         let received = self.input.data(self.end);
         let mut lent = false;
-        for left in self.batch.left_over() {
-            let mut room = self.misses.room_for(&left.work, &self.link, &self.workers)?;
+        let mut left_over = self.batch.left_over();
+        let mut outcomes = None;
+        while let Some(left) = left_over.next() {
+            let mut room = self.misses.room_for(&left.work, &self.link, &self.dispatch.workers)?;
             lent |= room.has_buffer();
             let payload = &received[self.start..][left.payload];
             if !payload.is_empty() {
                 room.buffer().data(payload.len()).copy_from_slice(payload);
             }
-            let job = Job { pending: left.pending, work: left.work, room };
-            if let Err(job) = self.misses.begin(job, &self.export) {
-                submit(&self.workers, &self.link, job);
+            let job = Job { pending: left.pending, work: left.work, room, working: None };
+            let waiting = if left.fresh { self.dispatch.carry_out(job, left_over.len() > 0)? } else { Some(job) };
+            if left.fresh {
+                outcomes = Some(outcomes.unwrap_or(true) && waiting.is_some());
             }
+            if let Some(job) = waiting
+                && let Err(job) = self.misses.begin(job, &self.export)
+            {
+                self.dispatch.hand_on(job)?;
+            }
+        }
+        drop(left_over);
+        if let Some(all_missed) = outcomes {
+            self.batch.learn(all_missed);
         }
         if lent { self.attend() } else { Ok(()) }
     }
@@ -206,7 +254,14 @@ impl Connection {
             (self.start, self.end) = (0, self.end - self.start);
         }
         let mut free = self.input.lend();
-        let received = self.misses.receive(&self.link, &self.workers, &mut free.bytes[self.end..]);
+        let until = free.bytes.len().min(self.end.saturating_add(self.appetite));
+        self.appetite = usize::MAX;
+        let free_now = &mut free.bytes[self.end..until];
+        let received = if self.misses.are_under_way() {
+            self.misses.receive(&self.link, &self.dispatch.workers, free_now)
+        } else {
+            self.link.receive_watching(free_now, &mut self.habit)
+        };
         match received {
             Ok(length) => self.end += length,
             Err(LinkError::TimedOut) => return Ok(self.rest()?),
@@ -218,22 +273,40 @@ impl Connection {
 
     /// A WRITE whose payload has its own buffer: it is received straight into that.
     fn large_write(&mut self, pending: Pending, work: Work, length: usize) -> Result<(), End> {
-        let mut room = self.misses.room_for(&work, &self.link, &self.workers)?;
+        self.attend()?;
+        let mut room = self.misses.room_for(&work, &self.link, &self.dispatch.workers)?;
         let payload = room.buffer().data(length);
         let arrived = &self.input.data(self.end)[self.start..];
         let mut have = arrived.len();
         payload[..have].copy_from_slice(arrived);
         self.start += have;
         while have < length {
-            have += self.receive_aside(&mut payload[have..])?;
+            have += self.receive_payload(&mut payload[have..])?;
         }
-        submit(&self.workers, &self.link, Job { pending, work, room });
-        Ok(self.attend()?)
+        self.attend()?;
+        self.appetite = AFTER_LARGE_WRITE;
+        let job = Job { pending, work, room, working: None };
+        match self.dispatch.carry_out(job, self.link.has_more())? {
+            Some(job) => Ok(self.dispatch.hand_on(job)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Receives into the buffer of a request; answers how much, which may be nothing. A client that stops in the middle
+    /// holds memory that others may want, so it does not do so for ever.
+    fn receive_payload(&mut self, into: &mut [u8]) -> Result<usize, LinkError> {
+        match self.misses.receive(&self.link, &self.dispatch.workers, into) {
+            Err(LinkError::TimedOut) if self.attentive => {
+                self.rest()?;
+                self.link.set_receive_patience(Some(self.common.bounds.payload)).map(|()| 0)
+            }
+            received => received,
+        }
     }
 
     /// Receives into something else than the input, which is empty; answers how much, which may be nothing.
     fn receive_aside(&mut self, into: &mut [u8]) -> Result<usize, LinkError> {
-        match self.misses.receive(&self.link, &self.workers, into) {
+        match self.misses.receive(&self.link, &self.dispatch.workers, into) {
             // A client that is silent in the middle of a request is as silent as any other.
             Err(LinkError::TimedOut) => self.rest().map(|()| 0),
             received => received,
@@ -261,9 +334,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes large buffers, until it has been quiet for a while.
+    /// Takes large buffers, until it has been quiet for a while, if not too many connections have.
     fn grow(&mut self) -> Result<(), LinkError> {
-        if self.input.capacity() < BUSY {
+        if self.roomy.is_none() {
+            self.roomy = self.common.memory.roomy();
+            if self.roomy.is_none() {
+                return Ok(());
+            }
             self.resize(BUSY);
         }
         self.attend()
@@ -271,10 +348,11 @@ impl Connection {
 
     /// Goes back to small buffers, wiping the large ones, and from then on waits without end.
     fn rest(&mut self) -> Result<(), LinkError> {
-        self.workers.trim();
+        self.dispatch.workers.trim();
         self.misses.rest();
-        if self.input.capacity() > QUIET && self.end - self.start <= QUIET {
+        if self.roomy.is_some() && self.end - self.start <= QUIET {
             self.resize(QUIET);
+            self.roomy = None;
         }
         self.link.set_receive_patience(None)?;
         self.attentive = false;
@@ -288,15 +366,5 @@ impl Connection {
         (self.start, self.end) = (0, kept);
         self.input = input;
         self.output = Buffer::new(capacity);
-    }
-}
-
-/// Hands a request to the workers, or answers it where the server stops.
-fn submit(workers: &Workers, link: &Link, job: Job) {
-    if link.is_stopping() {
-        // A link that fails is closed, which the next receive notices.
-        let _sent = link.reply(job.pending.failure(super::errno::Errno::Shutdown).bytes());
-    } else {
-        workers.submit(job);
     }
 }

@@ -7,6 +7,7 @@ use std::io::IoSlice;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -14,15 +15,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, setsockopt, shutdown, sockopt};
 use nix::sys::time::TimeVal;
 
+use super::processors::{Habit, Processors, WATCH};
 use super::{Peer, Session};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex};
 
 /// A connected socket.
 pub(super) struct Link {
     socket: OwnedFd,
     peer: Peer,
     replying: Mutex<()>,
+    /// Where there is one, it says who may watch the socket for a moment before sleeping on it.
+    processors: Option<Arc<Processors>>,
     /// Set once the server stops: what arrives from now on is answered ESHUTDOWN.
     stopping: AtomicBool,
 }
@@ -56,7 +60,12 @@ impl Link {
     }
 
     fn new(socket: OwnedFd, peer: Peer) -> Self {
-        Self { socket, peer, replying: Mutex::new(()), stopping: AtomicBool::new(false) }
+        Self { socket, peer, replying: Mutex::new(()), processors: None, stopping: AtomicBool::new(false) }
+    }
+
+    /// As this, with the processors of a server to watch on.
+    pub(super) fn watched_on(self, processors: &Arc<Processors>) -> Self {
+        Self { processors: Some(Arc::clone(processors)), ..self }
     }
 
     /// From now on, a reply may wait this long for a client that does not read.
@@ -100,6 +109,53 @@ impl Link {
         self.socket.as_fd()
     }
 
+    /// As [`Link::receive`], but watches the socket for a moment before it sleeps, where that is the habit.
+    pub(super) fn receive_watching(&self, into: &mut [u8], habit: &mut Habit) -> Result<usize, LinkError> {
+        if habit.watches() {
+            let arrived = self.watch(|| self.receive_now(into))?;
+            habit.watched(arrived.is_some());
+            if let Some(length) = arrived {
+                return Ok(length);
+            }
+        }
+        let start = Instant::now();
+        let received = self.receive(into);
+        habit.slept(start.elapsed());
+        received
+    }
+
+    /// Asks `ready` again and again for a moment, if the calling thread may; `None` where it was not in that time.
+    fn watch<T>(&self, mut ready: impl FnMut() -> Result<Option<T>, LinkError>) -> Result<Option<T>, LinkError> {
+        let Some(_watching) = self.processors.as_ref().and_then(|processors| processors.watch()) else {
+            return Ok(None);
+        };
+        let mut end = None;
+        loop {
+            if let Some(what) = ready()? {
+                return Ok(Some(what));
+            }
+            let now = Instant::now();
+            if now > *end.get_or_insert(now + WATCH) {
+                return Ok(None);
+            }
+            // Whoever else wants this processor goes first.
+            thread::yield_now();
+        }
+    }
+
+    /// Whether there is something to receive now.
+    pub(super) fn has_more(&self) -> bool {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        recv(self.socket.as_raw_fd(), &mut [0], flags).is_ok_and(|length| length > 0)
+    }
+
+    /// Whether nobody would take an answer any more.
+    pub(super) fn is_gone(&self) -> bool {
+        let mut state = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut state, PollTimeout::ZERO);
+        polled.is_ok_and(|count| count > 0) && state[0].any().unwrap_or(true)
+    }
+
     /// Receives what is there, at least a byte, before `deadline`.
     pub(super) fn receive_until(&self, into: &mut [u8], deadline: Instant) -> Result<usize, LinkError> {
         self.wait(PollFlags::POLLIN, deadline)?;
@@ -109,11 +165,9 @@ impl Link {
     /// Sends all of `bytes`, before `deadline`. For the handshake, which only one thread takes part in.
     pub(super) fn send_until(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), LinkError> {
         while !bytes.is_empty() {
-            match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => bytes = &bytes[length..],
-                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, deadline)?,
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(sending_failed(errno)),
+            match self.send(bytes, MsgFlags::MSG_DONTWAIT)? {
+                Some(length) => bytes = &bytes[length..],
+                None => self.wait(PollFlags::POLLOUT, deadline)?,
             }
         }
         Ok(())
@@ -155,14 +209,30 @@ impl Link {
 
     fn send_all(&self, mut bytes: &[u8]) -> Result<(), LinkError> {
         while !bytes.is_empty() {
-            match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
-                Ok(length) => bytes = &bytes[length..],
+            // A client that takes what it is sent makes room before a thread has fallen asleep and woken up again.
+            let sent = match self.send(bytes, MsgFlags::MSG_DONTWAIT)? {
+                None => self.watch(|| self.send(bytes, MsgFlags::MSG_DONTWAIT))?,
+                sent => sent,
+            };
+            let sent = match sent {
+                None => self.send(bytes, MsgFlags::empty())?.ok_or(LinkError::TimedOut)?,
+                Some(length) => length,
+            };
+            bytes = &bytes[sent..];
+        }
+        Ok(())
+    }
+
+    /// Sends some of `bytes`; `None` where there was no room, as long as that was waited for.
+    fn send(&self, bytes: &[u8], how: MsgFlags) -> Result<Option<usize>, LinkError> {
+        loop {
+            match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL | how) {
+                Ok(length) => return Ok(Some(length)),
+                Err(Errno::EAGAIN) => return Ok(None),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Err(LinkError::TimedOut),
                 Err(errno) => return Err(sending_failed(errno)),
             }
         }
-        Ok(())
     }
 
     /// Waits until the socket is ready for `what`.

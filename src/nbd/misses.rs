@@ -191,7 +191,7 @@ impl Misses {
     pub(super) fn room_for(&mut self, work: &Work, link: &Link, workers: &Workers) -> Result<Room, LinkError> {
         loop {
             if !self.are_under_way() {
-                return Ok(workers.reserve(work));
+                return workers.reserve(work);
             }
             if let Some(room) = workers.try_reserve(work) {
                 return Ok(room);
@@ -234,7 +234,7 @@ impl Misses {
         let read = permit.device().fetched(extent.start(), bytes, witness, outcome.map_err(BlockError::from));
         drop(permit);
         match read {
-            None => workers.submit(Job { pending, work: Work::Read(extent), room }),
+            None => workers.submit(Job { pending, work: Work::Read(extent), room, working: None }),
             Some(Err(error)) => return link.reply(pending.failure(errno::of(error)).bytes()),
             Some(Ok(())) => {
                 let header = pending.data_header_length();

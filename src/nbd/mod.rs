@@ -7,14 +7,17 @@ mod batch;
 mod buffer;
 pub mod client;
 mod connection;
+mod dispatch;
 mod errno;
 mod handshake;
 mod link;
 mod listener;
+mod memory;
 #[doc(hidden)]
 pub mod micro;
 mod misses;
 mod options;
+mod processors;
 mod reply;
 mod request;
 mod server;
@@ -22,7 +25,7 @@ mod wire;
 mod workers;
 
 pub use listener::{Admission, ListenError, Listener};
-pub use server::{Deadlines, Server};
+pub use server::{Bounds, Server};
 
 use std::net::SocketAddr;
 

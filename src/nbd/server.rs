@@ -14,25 +14,32 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::connection::{self, End};
+use super::connection::{self, Common, End};
 use super::link::{Link, LinkError};
 use super::listener::{AcceptError, Listener};
+use super::memory::Budget;
+use super::processors::Processors;
 use super::{Exports, Peer, Session};
 use crate::limits;
 use crate::sync::{Arc, Condvar, Mutex};
+use crate::units::ByteCount;
 
 /// Room for the cipher's and the backing's frames; the system provides it as it is used.
 const CONNECTION_STACK: usize = 512 << 10;
 /// How long accepting rests when the system is out of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// How long clients may take.
+/// How long clients may take, and how much.
 #[derive(Debug, Clone, Copy)]
-pub struct Deadlines {
+pub struct Bounds {
     /// For the whole handshake.
     pub handshake: Duration,
     /// For taking a reply.
     pub send: Duration,
+    /// For going on with the payload of a large WRITE.
+    pub payload: Duration,
+    /// Buffers of requests in flight, over all connections; [`limits::IN_FLIGHT_BYTES_LEAST`] at the least.
+    pub in_flight: ByteCount,
 }
 
 /// A running server. Dropping it stops it without waiting.
@@ -45,7 +52,7 @@ pub struct Server {
 
 struct Shared {
     exports: Arc<dyn Exports>,
-    deadlines: Deadlines,
+    common: Common,
     table: Mutex<Table>,
     /// A connection has ended.
     ended: Condvar,
@@ -86,9 +93,14 @@ enum Full {
     PeerHandshakes,
 }
 
-impl Default for Deadlines {
+impl Default for Bounds {
     fn default() -> Self {
-        Self { handshake: limits::HANDSHAKE_DEADLINE, send: limits::SEND_DEADLINE }
+        Self {
+            handshake: limits::HANDSHAKE_DEADLINE,
+            send: limits::SEND_DEADLINE,
+            payload: limits::PAYLOAD_DEADLINE,
+            in_flight: ByteCount::new(limits::IN_FLIGHT_BYTES),
+        }
     }
 }
 
@@ -98,17 +110,18 @@ impl Server {
     /// # Errors
     /// Where a thread cannot be started; nothing is served then.
     pub fn start(listeners: Vec<Listener>, exports: Arc<dyn Exports>) -> io::Result<Self> {
-        Self::start_with(listeners, exports, Deadlines::default())
+        Self::start_with(listeners, exports, Bounds::default())
     }
 
-    /// As [`Server::start`], with other deadlines than those of `limits`.
+    /// As [`Server::start`], with other bounds than those of `limits`.
     ///
     /// # Errors
     /// Where a thread cannot be started; nothing is served then.
-    pub fn start_with(listeners: Vec<Listener>, exports: Arc<dyn Exports>, deadlines: Deadlines) -> io::Result<Self> {
+    pub fn start_with(listeners: Vec<Listener>, exports: Arc<dyn Exports>, bounds: Bounds) -> io::Result<Self> {
         let (stopped, running) = io::pipe()?;
         let (table, ended) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { exports, deadlines, table, ended });
+        let common = Common { bounds, memory: Budget::new(bounds.in_flight), processors: Processors::new() };
+        let shared = Arc::new(Shared { exports, common, table, ended });
         let mut server = Self { shared, running: Some(running), accepting: Vec::new() };
         for (number, listener) in listeners.into_iter().enumerate() {
             let (shared, stopped) = (Arc::clone(&server.shared), stopped.try_clone()?);
@@ -160,7 +173,10 @@ impl Drop for Server {
 fn accept_clients(shared: &Arc<Shared>, listener: &Listener, number: usize, stopped: &PipeReader) {
     while wait_for_client(listener, stopped) {
         match listener.accept() {
-            Ok(link) => welcome(shared, Arc::new(link), number, listener.is_insecure()),
+            Ok(link) => {
+                let link = Arc::new(link.watched_on(&shared.common.processors));
+                welcome(shared, link, number, listener.is_insecure());
+            }
             Err(AcceptError::Nobody) => {}
             Err(AcceptError::System(error)) => {
                 tracing::warn!(%error, "cannot accept NBD clients now");
@@ -226,13 +242,13 @@ impl Seated {
     }
 
     fn serve(mut self, link: &Arc<Link>, insecure: bool) -> End {
-        let deadline = Instant::now() + self.shared.deadlines.handshake;
+        let deadline = Instant::now() + self.shared.common.bounds.handshake;
         let exports = Arc::clone(&self.shared.exports);
         match connection::handshake(link, exports, insecure, deadline) {
             Err(end) => end,
             Ok(entered) => {
                 self.leave_handshake();
-                entered.serve(link, &self.shared.deadlines)
+                entered.serve(link, &self.shared.common)
             }
         }
     }

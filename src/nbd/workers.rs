@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use super::buffer::Buffer;
 use super::errno::{self, Errno};
 use super::link::{Link, LinkError};
+use super::memory::{Charged, SMALLEST, Share};
+use super::processors::Working;
 use super::reply::Pending;
 use super::request::Work;
 use super::{Export, Session};
@@ -25,8 +27,6 @@ const WORKERS_MAX: usize = 16;
 const WORKER_IDLE: Duration = Duration::from_secs(10);
 /// Room for the cipher's and the backing's frames; the system provides it as it is used.
 const WORKER_STACK: usize = 512 << 10;
-/// Buffers are at least this large, so that few sizes exist and most requests find one that was used before.
-const BUFFER_MIN: usize = 64 << 10;
 /// Bytes of buffers kept for reuse.
 const POOL_MAX: usize = 8 << 20;
 /// How much is read at a time in answer to CACHE.
@@ -39,7 +39,7 @@ pub(super) struct Permit(Arc<dyn Export>);
 pub(super) struct Room {
     shared: Arc<Shared>,
     length: usize,
-    buffer: Option<Buffer>,
+    buffer: Option<Charged>,
 }
 
 /// A request with all that it needs.
@@ -50,6 +50,8 @@ pub(super) struct Job {
     pub(super) work: Work,
     /// Holds a WRITE's payload, or takes what is read.
     pub(super) room: Room,
+    /// Where it counts as work for a processor.
+    pub(super) working: Option<Working>,
 }
 
 /// The pool of one connection.
@@ -60,6 +62,7 @@ pub(super) struct Workers {
 struct Shared {
     link: Arc<Link>,
     export: Arc<dyn Export>,
+    share: Arc<Share>,
     state: Mutex<State>,
     /// There is work, or the end has come.
     work: Condvar,
@@ -80,7 +83,7 @@ struct State {
     closing: bool,
     /// Whether buffers that are given back are kept for reuse.
     keeping: bool,
-    pool: Vec<Buffer>,
+    pool: Vec<Charged>,
     pooled: usize,
 }
 
@@ -105,7 +108,12 @@ impl Drop for Permit {
 impl Room {
     /// The buffer, which is there for all work that has a payload or reads.
     pub(super) fn buffer(&mut self) -> &mut Buffer {
-        self.buffer.as_mut().expect("work that moves data has a buffer")
+        self.buffer.as_mut().expect("work that moves data has a buffer").buffer()
+    }
+
+    /// How large a buffer it should have and has not.
+    fn lacks(&self) -> Option<usize> {
+        (self.length > 0 && self.buffer.is_none()).then(|| capacity_for(self.length))
     }
 
     /// Whether there is a buffer.
@@ -114,7 +122,7 @@ impl Room {
     }
 
     /// The first `length` bytes of the buffer.
-    fn data(&mut self, length: ByteCount) -> &mut [u8] {
+    pub(super) fn data(&mut self, length: ByteCount) -> &mut [u8] {
         self.buffer().data(length.in_memory())
     }
 }
@@ -124,42 +132,59 @@ impl Drop for Room {
         let mut state = self.shared.state.lock();
         state.requests -= 1;
         state.bytes -= self.length;
-        let unwanted = self.buffer.take().and_then(|buffer| state.keep(buffer));
+        // Where memory is short, what lies unused here would be missed elsewhere.
+        let short = self.shared.share.is_short();
+        let unused = if short { state.empty_pool() } else { Vec::new() };
+        let unwanted = self.buffer.take().and_then(|buffer| if short { Some(buffer) } else { state.keep(buffer) });
         let awaited = state.waiting > 0;
         drop(state);
         if awaited {
             self.shared.finished.notify_all();
         }
         // Wiping takes its time, so it comes last and under no lock.
-        drop(unwanted);
+        drop((unwanted, unused));
     }
 }
 
 impl Workers {
-    /// A pool without threads.
-    pub(super) fn new(link: Arc<Link>, export: Arc<dyn Export>) -> Self {
-        let (work, finished) = (Condvar::new(), Condvar::new());
-        Self { shared: Arc::new(Shared { link, export, state: Mutex::new(State::default()), work, finished }) }
+    /// A pool without threads, with this share of the memory.
+    pub(super) fn new(link: Arc<Link>, export: Arc<dyn Export>, share: Arc<Share>) -> Self {
+        let (state, work, finished) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Self { shared: Arc::new(Shared { link, export, share, state, work, finished }) }
     }
 
-    /// Waits until there is room for `work` in flight.
-    pub(super) fn reserve(&self, work: &Work) -> Room {
+    /// Waits until there is room for `work` in flight, and memory.
+    ///
+    /// # Errors
+    /// Where the client has gone meanwhile.
+    pub(super) fn reserve(&self, work: &Work) -> Result<Room, LinkError> {
         let length = buffer_length(work);
-        self.take_room(self.shared.wait_while(|state| state.is_full(length)), length)
+        let mut room = self.take_room(self.shared.wait_while(|state| state.is_full(length)), length);
+        if let Some(capacity) = room.lacks() {
+            let shared = &self.shared;
+            let taken = shared.share.take(capacity, || shared.empty_pool(), || shared.link.is_gone());
+            room.buffer = Some(taken.ok_or(LinkError::Ended)?);
+        }
+        Ok(room)
     }
 
-    /// Room for `work` in flight, where there is some now.
+    /// Room for `work` in flight, where there is some now, and memory.
     pub(super) fn try_reserve(&self, work: &Work) -> Option<Room> {
         let length = buffer_length(work);
         let state = self.shared.state.lock();
-        (!state.is_full(length)).then(|| self.take_room(state, length))
+        let mut room = (!state.is_full(length)).then(|| self.take_room(state, length))?;
+        if let Some(capacity) = room.lacks() {
+            room.buffer = Some(self.shared.share.take_now(capacity)?);
+        }
+        Some(room)
     }
 
+    /// Room with a pooled buffer, if there is one that fits.
     fn take_room(&self, mut state: MutexGuard<'_, State>, length: usize) -> Room {
         state.requests += 1;
         state.bytes += length;
         state.keeping = true;
-        let buffer = (length > 0).then(|| state.buffer(length));
+        let buffer = if length > 0 { state.pooled(capacity_for(length)) } else { None };
         Room { shared: Arc::clone(&self.shared), length, buffer }
     }
 
@@ -168,6 +193,7 @@ impl Workers {
         let mut state = self.shared.state.lock();
         state.queue.push_back(job);
         if state.queue.len() <= state.idle {
+            drop(state);
             self.shared.work.notify_one();
         } else if state.threads < WORKERS_MAX {
             state.threads += 1;
@@ -195,11 +221,8 @@ impl Workers {
 
     /// Wipes and gives back the buffers that are not in use, and those that are in use now once they are not.
     pub(super) fn trim(&self) {
-        let mut state = self.shared.state.lock();
-        (state.pooled, state.keeping) = (0, false);
-        let pool = std::mem::take(&mut state.pool);
-        drop(state);
-        drop(pool);
+        self.shared.state.lock().keeping = false;
+        self.shared.empty_pool();
     }
 }
 
@@ -221,7 +244,7 @@ impl State {
     }
 
     /// Keeps `buffer` for reuse, or gives it back to be dropped.
-    fn keep(&mut self, buffer: Buffer) -> Option<Buffer> {
+    fn keep(&mut self, buffer: Charged) -> Option<Charged> {
         if !self.keeping || self.pooled + buffer.capacity() > POOL_MAX {
             return Some(buffer);
         }
@@ -230,16 +253,17 @@ impl State {
         None
     }
 
-    /// A pooled buffer that fits and is not much too large, or a new one.
-    fn buffer(&mut self, length: usize) -> Buffer {
-        let wanted = length.max(BUFFER_MIN).next_power_of_two();
-        match self.pool.iter().position(|buffer| buffer.capacity() == wanted) {
-            None => Buffer::new(wanted),
-            Some(at) => {
-                self.pooled -= wanted;
-                self.pool.swap_remove(at)
-            }
-        }
+    /// A pooled buffer of this capacity.
+    fn pooled(&mut self, wanted: usize) -> Option<Charged> {
+        let at = self.pool.iter().position(|buffer| buffer.capacity() == wanted)?;
+        self.pooled -= wanted;
+        Some(self.pool.swap_remove(at))
+    }
+
+    /// The pooled buffers, to be dropped under no lock.
+    fn empty_pool(&mut self) -> Vec<Charged> {
+        self.pooled = 0;
+        std::mem::take(&mut self.pool)
     }
 }
 
@@ -251,6 +275,12 @@ impl Shared {
         state = self.finished.wait_while(state, condition);
         state.waiting -= 1;
         state
+    }
+
+    /// Wipes and gives back the buffers that are not in use.
+    fn empty_pool(&self) {
+        let pool = self.state.lock().empty_pool();
+        drop(pool);
     }
 
     /// A thread's life.
@@ -286,7 +316,7 @@ impl Shared {
     /// Carries a job out and answers it. The export is entered only now, since what is queued may lie behind answers
     /// that nobody takes, and left before the answer is sent: a client which does not read holds no detach up.
     fn carry_out(&self, job: Job) {
-        let Job { pending, work, mut room } = job;
+        let Job { pending, work, mut room, working } = job;
         let Some(permit) = Permit::enter(&self.export) else {
             // A link that fails is closed by whoever notices; the receiving thread then ends the connection.
             let _sent = self.link.reply(pending.failure(Errno::Shutdown).bytes());
@@ -297,8 +327,8 @@ impl Shared {
         let _sent = match work {
             Work::Read(extent) => {
                 let read = device.read_at(extent.start(), room.data(extent.length()));
-                drop(permit);
-                self.answer_read(pending, extent.length(), room.buffer(), read)
+                drop((permit, working));
+                answer_read(&self.link, pending, extent.length(), room.buffer(), read)
             }
             Work::Status(extent, most) => {
                 let mut runs = Vec::new();
@@ -308,26 +338,10 @@ impl Shared {
             }
             silent => {
                 let done = carry_out_silent(device, silent, &mut room);
-                drop(permit);
+                drop((permit, working));
                 self.link.reply(pending.answer(done.map_err(errno::of)).bytes())
             }
         };
-    }
-
-    fn answer_read(
-        &self,
-        pending: Pending,
-        length: ByteCount,
-        buffer: &mut Buffer,
-        read: Result<(), BlockError>,
-    ) -> Result<(), LinkError> {
-        if let Err(error) = read {
-            return self.link.reply(pending.failure(errno::of(error)).bytes());
-        }
-        let header = pending.data_header_length();
-        let whole = buffer.with_header(header, length.in_memory());
-        pending.data(&mut whole[..header], length);
-        self.link.reply(whole)
     }
 
     fn answer_status(
@@ -343,6 +357,23 @@ impl Shared {
             Err(error) => self.link.reply(pending.failure(errno::of(error)).bytes()),
         }
     }
+}
+
+/// Answers a READ from the buffer that it was read into.
+pub(super) fn answer_read(
+    link: &Link,
+    pending: Pending,
+    length: ByteCount,
+    buffer: &mut Buffer,
+    read: Result<(), BlockError>,
+) -> Result<(), LinkError> {
+    if let Err(error) = read {
+        return link.reply(pending.failure(errno::of(error)).bytes());
+    }
+    let header = pending.data_header_length();
+    let whole = buffer.with_header(header, length.in_memory());
+    pending.data(&mut whole[..header], length);
+    link.reply(whole)
 }
 
 /// What a panic that unwinds through a thread leaves behind: the connection closed, the count in order.
@@ -412,7 +443,12 @@ fn steps(extent: Extent, unit: u64) -> impl Iterator<Item = Extent> {
     })
 }
 
-/// How large a buffer `work` needs.
+/// The capacity of a buffer for `length` bytes: few sizes exist.
+fn capacity_for(length: usize) -> usize {
+    length.max(SMALLEST).next_power_of_two()
+}
+
+/// How much of a buffer `work` needs.
 fn buffer_length(work: &Work) -> usize {
     match work {
         Work::Read(extent) | Work::Write(extent, _) => extent.length().in_memory(),
@@ -427,6 +463,7 @@ mod tests {
 
     use super::*;
     use crate::block::memory::MemoryDevice;
+    use crate::nbd::memory::Budget;
     use crate::nbd::{Listing, Peer, Refusal};
 
     struct Memory(MemoryDevice);
@@ -454,7 +491,8 @@ mod tests {
     fn workers() -> Workers {
         let (ours, _theirs) = UnixStream::pair().expect("sockets");
         let link = Link::unix(ours, Peer::Unix { pid: 0, uid: 0, gid: 0 });
-        Workers::new(Arc::new(link), Arc::new(Memory(MemoryDevice::new(ByteCount::new(4096)))))
+        let share = Budget::new(ByteCount::new(64 << 20)).share();
+        Workers::new(Arc::new(link), Arc::new(Memory(MemoryDevice::new(ByteCount::new(4096)))), share)
     }
 
     #[test]
@@ -475,13 +513,13 @@ mod tests {
         let workers = workers();
         let work = Work::Cache(Extent::new(crate::units::ByteOffset::ZERO, ByteCount::new(4096)).expect("small"));
         let pooled = |workers: &Workers| workers.shared.state.lock().pool.len();
-        drop(workers.reserve(&work));
+        drop(workers.reserve(&work).expect("room"));
         assert_eq!(pooled(&workers), 1);
-        let in_use = workers.reserve(&work);
+        let in_use = workers.reserve(&work).expect("room");
         workers.trim();
         drop(in_use);
         assert_eq!(pooled(&workers), 0);
-        drop(workers.reserve(&work));
+        drop(workers.reserve(&work).expect("room"));
         assert_eq!(pooled(&workers), 1);
     }
 }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use envol::block::memory::MemoryDevice;
-use envol::nbd::{Deadlines, Refusal};
+use envol::nbd::{Bounds, Refusal};
 use envol::units::ByteCount;
 
 use crate::support::*;
 
 /// A fixture whose handshake ends soon.
 fn impatient() -> Fixture {
-    let deadlines = Deadlines { handshake: Duration::from_millis(300), ..Deadlines::default() };
-    Fixture::with_deadlines(MemoryDevice::new(ByteCount::new(SIZE)), deadlines)
+    let bounds = Bounds { handshake: Duration::from_millis(300), ..Bounds::default() };
+    Fixture::with_bounds(MemoryDevice::new(ByteCount::new(SIZE)), bounds)
 }
 
 #[test]

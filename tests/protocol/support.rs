@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use envol::block::memory::MemoryDevice;
 use envol::block::{BlockDevice, Geometry, Io, Patience};
-use envol::nbd::{Admission, Deadlines, Export, Exports, Listener, Listing, Refusal, Server, Session};
+use envol::nbd::{Admission, Bounds, Export, Exports, Listener, Listing, Refusal, Server, Session};
 use envol::sync::Gate;
 use envol::units::ByteCount;
 
@@ -171,16 +171,16 @@ impl Fixture {
     }
 
     pub(crate) fn over(device: impl BlockDevice + 'static) -> Self {
-        Self::with_deadlines(device, Deadlines::default())
+        Self::with_bounds(device, Bounds::default())
     }
 
-    pub(crate) fn with_deadlines(device: impl BlockDevice + 'static, deadlines: Deadlines) -> Self {
+    pub(crate) fn with_bounds(device: impl BlockDevice + 'static, bounds: Bounds) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = Listener::unix(&directory.path().join("nbd.sock"), own_user()).expect("listens");
         let exports = Arc::new(TestExports::default());
         let vol = TestExport::new("vol", device);
         exports.set("vol", Ok(Arc::clone(&vol)));
-        let server = Server::start_with(vec![listener], Arc::clone(&exports) as Arc<dyn Exports>, deadlines);
+        let server = Server::start_with(vec![listener], Arc::clone(&exports) as Arc<dyn Exports>, bounds);
         Self { directory, exports, vol, server: Some(server.expect("starts")) }
     }
 
