@@ -1,6 +1,6 @@
 //! Stopping, with clients at work, and coming back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use envol::control::api::{Key, Volume};
@@ -25,7 +25,7 @@ fn a_stop_under_load_ends_well_and_leaves_no_sockets() {
     let daemon = Daemon::start();
     daemon.volume("db");
     attach(&daemon, "db");
-    let (nbd, written) = (daemon.nbd_socket(), AtomicU64::new(0));
+    let (nbd, written, heard) = (daemon.nbd_socket(), AtomicU64::new(0), AtomicBool::new(false));
     let ended = std::thread::scope(|scope| {
         for place in 0..4_u64 {
             let (nbd, written) = (&nbd, &written);
@@ -38,9 +38,14 @@ fn a_stop_under_load_ends_well_and_leaves_no_sockets() {
                 }
             });
         }
-        let follower = daemon.client();
-        let following = scope.spawn(move || follower.follow("/v1/events?follow=true", &mut |_| true));
+        let (follower, heard) = (daemon.client(), &heard);
+        let mut hear = move |_: &str| {
+            heard.store(true, Ordering::Relaxed);
+            true
+        };
+        let following = scope.spawn(move || follower.follow("/v1/events?follow=true", &mut hear));
         until("the load is on", || (written.load(Ordering::Relaxed) > 8).then_some(()));
+        until("the follower has been answered", || heard.load(Ordering::Relaxed).then_some(()));
         daemon.signal(Signal::SIGHUP);
         std::thread::sleep(Duration::from_millis(50));
         daemon.signal(Signal::SIGTERM);
