@@ -13,6 +13,7 @@
 //! [nbd]
 //! listen = ["127.0.0.1:10809"]           # loopback only; every local user can then use every attached volume
 //! insecure_listen = []                   # anywhere, in clear
+//! in_flight = "256M"                     # memory for requests in flight, of all connections together; 64M at the least
 //!
 //! [data_path]
 //! cipher = "auto"                        # or vaes-512, vaes-256, aes-ni, portable; ENVOL_CIPHER comes before it
@@ -43,6 +44,7 @@ use super::{LogFormat, Options};
 use crate::block::engine::Choice;
 use crate::crypto::xts::{Engine, EngineRefused, VARIABLE};
 use crate::kms::wire::{Address, BadAddress};
+use crate::units::ByteCount;
 use crate::{limits, places};
 
 /// The section that the embedded KMS has where no other is configured.
@@ -61,6 +63,8 @@ pub(super) struct Config {
     pub(super) log_format: LogFormat,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) insecure_listen: Vec<SocketAddr>,
+    /// Memory for NBD requests in flight.
+    pub(super) in_flight: ByteCount,
     /// Where the KMS is served in AWS's protocol, and whether beyond loopback is meant.
     pub(super) kms_listen: Vec<(Address, bool)>,
     /// Whether there are no volumes.
@@ -139,6 +143,7 @@ struct Written {
 struct WrittenNbd {
     listen: Vec<Spanned<SocketAddr>>,
     insecure_listen: Vec<Spanned<SocketAddr>>,
+    in_flight: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -258,6 +263,7 @@ const TWICE: &str = "is named twice";
 
 impl Written {
     fn judge(self) -> Result<Config, Fault> {
+        let in_flight = self.nbd.in_flight()?;
         let (listen, insecure_listen) = self.nbd.judge()?;
         Ok(Config {
             state_dir: self.state_dir.map(absolute_path).transpose()?.unwrap_or_default(),
@@ -269,6 +275,7 @@ impl Written {
             log_format: self.log_format.unwrap_or_default(),
             listen,
             insecure_listen,
+            in_flight,
             kms_listen: Vec::new(),
             kms_alone: false,
             cipher: self.data_path.cipher.map_or(Ok(Engine::fastest()), cipher)?,
@@ -280,6 +287,17 @@ impl Written {
 }
 
 impl WrittenNbd {
+    /// The memory for requests in flight.
+    fn in_flight(&self) -> Result<ByteCount, Fault> {
+        let Some(written) = &self.in_flight else { return Ok(ByteCount::new(limits::IN_FLIGHT_BYTES)) };
+        let least = ByteCount::new(limits::IN_FLIGHT_BYTES_LEAST);
+        match written.get_ref().parse::<ByteCount>() {
+            Ok(size) if size >= least => Ok(size),
+            Ok(_) => Err(Fault::at(written, format!("the largest requests need {least} at the least"))),
+            Err(error) => Err(Fault::at(written, error.to_string())),
+        }
+    }
+
     /// The addresses on loopback, and the others.
     fn judge(self) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Fault> {
         if let Some(address) = self.listen.iter().find(|address| !address.get_ref().ip().is_loopback()) {
@@ -404,6 +422,9 @@ mod tests {
             ("[nbd]\nlisten = [\"127.0.0.1:1\"]\ninsecure_listen = [\"127.0.0.1:1\"]", 3),
             ("[nbd]\nlisten = \"127.0.0.1:1\"", 2),
             ("[nbd]\nport = 1", 2),
+            ("[nbd]\nin_flight = \"63M\"", 2),
+            ("[nbd]\nin_flight = \"much\"", 2),
+            ("[nbd]\nin_flight = 1", 2),
             ("volume_dirs = [\"/a\", \"/b\",\n\"/a\"]", 2),
             ("volume_dirs = [\"a\"]", 1),
             ("state_dir = \"state\"", 1),

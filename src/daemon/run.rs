@@ -26,7 +26,7 @@ use crate::kms::Kms;
 use crate::kms::embedded::{Embedded, Identity};
 use crate::kms::wire;
 use crate::limits;
-use crate::nbd::{Listener, Server};
+use crate::nbd::{Bounds, Listener, Server};
 use crate::sync::{Arc, Mutex};
 
 /// Threads that carry the control API's connections; the operations run on others.
@@ -216,7 +216,8 @@ fn serve_nbd(config: &Config, sockets: Vec<Listener>, registry: &Arc<Registry>) 
         return Ok(None);
     }
     let volumes = Arc::new(Volumes(Arc::clone(registry)));
-    Server::start(sockets, volumes).map(Some).map_err(DaemonError::Threads)
+    let bounds = Bounds { in_flight: config.in_flight, ..Bounds::default() };
+    Server::start_with(sockets, volumes, bounds).map(Some).map_err(DaemonError::Threads)
 }
 
 fn about(config: &Config, nbd_at: &[NbdListener], kms_endpoints: Vec<String>, io: block::engine::Engine) -> About {

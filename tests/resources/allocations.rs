@@ -75,7 +75,10 @@ fn what_the_workers_carry_out_allocates_for_their_threads_only() {
     let directory = tempfile::tempdir_in("/dev/shm").expect("a directory");
     let fixture = Fixture::over(volume(&directory));
     let mut raw = fixture.simple();
-    for (command, flags, length, crooked) in [(WRITE, FUA, 4096, 0), (WRITE, 0, 700, 3), (READ, 0, 700, 3)] {
+    let large = [(WRITE, 0, 256 << 10, 0), (READ, 0, 256 << 10, 0)];
+    for (command, flags, length, crooked) in
+        [(WRITE, FUA, 4096, 0), (WRITE, 0, 700, 3), (READ, 0, 700, 3)].into_iter().chain(large)
+    {
         let spent = cost(&mut raw, &message(command, flags, length, crooked), 5_000 / AT_ONCE);
         assert!(spent < 500, "{spent} allocations for command {command}, flags {flags}, {length} bytes");
     }

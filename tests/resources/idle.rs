@@ -15,22 +15,30 @@ fn descriptors() -> usize {
 }
 
 /// What this process has in memory.
-fn resident() -> u64 {
+pub(crate) fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("read");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("told");
     line.trim().strip_suffix(" kB").expect("in kB").parse::<u64>().expect("a number") << 10
 }
 
-/// How often the threads that serve clients have gone to sleep.
-fn sleeps() -> u64 {
+/// How often the threads called one of `names` have gone to sleep, and how many they are.
+fn sleeps_of(names: &[&str]) -> (u64, usize) {
     let tasks = fs::read_dir("/proc/self/task").expect("listed").map(|task| task.expect("an entry").path());
-    let ours = tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "nbd-client\n"));
-    let counts = ours.map(|task| {
-        let status = fs::read_to_string(task.join("status")).expect("read");
+    let ours = |task: &std::path::PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| names.contains(&name.trim_end()))
+    };
+    // A thread may end between the listing and the look at it.
+    let statuses = tasks.filter(ours).filter_map(|task| fs::read_to_string(task.join("status")).ok());
+    let counts = statuses.map(|status| {
         let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         count.expect("told").trim().parse::<u64>().expect("a number")
     });
-    counts.sum()
+    counts.fold((0, 0), |(sum, threads), count| (sum + count, threads + 1))
+}
+
+/// How often the threads that serve clients have gone to sleep.
+fn sleeps() -> u64 {
+    sleeps_of(&["nbd-client"]).0
 }
 
 /// Waits until no client's thread has woken up for a while.
@@ -127,4 +135,38 @@ fn clients_that_are_silent_wake_nobody_wherever_they_stopped() {
     for raw in [&mut between, &mut in_header, &mut in_payload, &mut in_large_payload, &mut in_refused_payload] {
         raw.assert_in_step();
     }
+}
+
+#[test]
+fn eight_idle_volumes_wake_no_thread_of_the_data_path_for_ten_seconds() {
+    const THREADS: [&str; 3] = ["nbd-accept", "nbd-client", "nbd-worker"];
+    let _alone = alone();
+    let fixture = Fixture::new();
+    let mut clients: Vec<Raw> = (0..8)
+        .map(|number| {
+            let name = format!("v{number}");
+            fixture.exports.set(&name, Ok(TestExport::new(&name, MemoryDevice::new(ByteCount::new(4 << 20)))));
+            let mut raw = fixture.haggle();
+            raw.go(&name);
+            raw
+        })
+        .collect();
+    for raw in &mut clients {
+        // One after the other, so that the socket is worth watching; then something for the workers.
+        for _ in 0..2000 {
+            raw.request(READ, 0, 1, 0, 4096, &[]);
+            assert_eq!(raw.simple_reply(4096).0, 0);
+        }
+        raw.send(&request(READ, 0, 1, 0, 1 << 20).repeat(8));
+        (0..8).for_each(|_| assert_eq!(raw.simple_reply(1 << 20).0, 0));
+        raw.request(FLUSH, 0, 2, 0, 0, &[]);
+        assert_eq!(raw.simple_reply(0).0, 0);
+    }
+    wait_for("the workers to end", || sleeps_of(&["nbd-worker"]).1 == 0);
+    wait_for_sleep();
+    let before = sleeps_of(&THREADS);
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(sleeps_of(&THREADS), before);
+    assert_eq!(before.1, 9, "all of them are there");
+    clients.iter_mut().for_each(Raw::assert_in_step);
 }

@@ -9,6 +9,7 @@
 )]
 
 mod allocations;
+mod flight;
 mod idle;
 #[path = "../protocol/support.rs"]
 mod support;
