@@ -197,7 +197,7 @@ impl<'c> Connection<'c> {
         drop(working);
         let replies = self.batch.finish(self.output.used());
         if replies > 0 {
-            self.link.reply(self.output.data(replies))?;
+            self.misses.reply(self.output.data(replies), &self.link, &self.dispatch.workers)?;
         }
         self.hand_over()?;
         self.start += taken;
@@ -207,7 +207,7 @@ impl<'c> Connection<'c> {
             Next::LargeWrite { pending, work, length } => self.large_write(pending, work, length),
             Next::Drain { pending, errno, length } => {
                 self.drain(length)?;
-                Ok(self.link.reply(pending.failure(errno).bytes())?)
+                Ok(self.misses.reply(pending.failure(errno).bytes(), &self.link, &self.dispatch.workers)?)
             }
             Next::Leave => Err(End::Left),
             Next::Disconnect(breach) => Err(breach.into()),
@@ -228,8 +228,10 @@ impl<'c> Connection<'c> {
                 room.buffer().data(payload.len()).copy_from_slice(payload);
             }
             let job = Job { pending: left.pending, work: left.work, room, working: None };
-            let waiting = if left.fresh { self.dispatch.carry_out(job, left_over.len() > 0)? } else { Some(job) };
-            if left.fresh {
+            // An answer that the client does not take would keep what is under way waiting: so none is given here then.
+            let fresh = left.fresh && !self.misses.are_under_way();
+            let waiting = if fresh { self.dispatch.carry_out(job, left_over.len() > 0)? } else { Some(job) };
+            if fresh {
                 outcomes = Some(outcomes.unwrap_or(true) && waiting.is_some());
             }
             if let Some(job) = waiting
@@ -286,7 +288,10 @@ impl<'c> Connection<'c> {
         self.attend()?;
         self.appetite = AFTER_LARGE_WRITE;
         let job = Job { pending, work, room, working: None };
-        match self.dispatch.carry_out(job, self.link.has_more())? {
+        // As in `hand_over`.
+        let waiting =
+            if self.misses.are_under_way() { Some(job) } else { self.dispatch.carry_out(job, self.link.has_more())? };
+        match waiting {
             Some(job) => Ok(self.dispatch.hand_on(job)?),
             None => Ok(()),
         }

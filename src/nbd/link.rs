@@ -184,10 +184,27 @@ impl Link {
         sent
     }
 
-    /// As [`Link::reply`], for replies that lie in several places.
-    pub(super) fn reply_in_parts(&self, parts: &mut [IoSlice<'_>]) -> Result<(), LinkError> {
-        let lock = self.replying.lock();
-        let sent = self.send_parts(parts);
+    /// As [`Link::reply`], for replies that lie in several places. Before the client is waited for, `meanwhile` is called:
+    /// again and again as long as it answers that it has waited itself.
+    pub(super) fn reply_in_parts(
+        &self,
+        mut parts: &mut [IoSlice<'_>],
+        mut meanwhile: impl FnMut() -> bool,
+    ) -> Result<(), LinkError> {
+        let lock = loop {
+            match self.replying.try_lock() {
+                Some(lock) => break lock,
+                None if meanwhile() => {}
+                None => break self.replying.lock(),
+            }
+        };
+        let mut sent = self.send_parts(&mut parts, MsgFlags::MSG_DONTWAIT);
+        while matches!(sent, Err(LinkError::TimedOut)) && meanwhile() {
+            sent = self.send_parts(&mut parts, MsgFlags::MSG_DONTWAIT);
+        }
+        if matches!(sent, Err(LinkError::TimedOut)) {
+            sent = self.send_parts(&mut parts, MsgFlags::empty());
+        }
         if sent.is_err() {
             self.close();
         }
@@ -195,10 +212,10 @@ impl Link {
         sent
     }
 
-    fn send_parts(&self, mut parts: &mut [IoSlice<'_>]) -> Result<(), LinkError> {
+    fn send_parts(&self, parts: &mut &mut [IoSlice<'_>], flags: MsgFlags) -> Result<(), LinkError> {
         while !parts.is_empty() {
-            match sendmsg::<()>(self.socket.as_raw_fd(), parts, &[], MsgFlags::MSG_NOSIGNAL, None) {
-                Ok(length) => IoSlice::advance_slices(&mut parts, length),
+            match sendmsg::<()>(self.socket.as_raw_fd(), parts, &[], MsgFlags::MSG_NOSIGNAL | flags, None) {
+                Ok(length) => IoSlice::advance_slices(parts, length),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Err(LinkError::TimedOut),
                 Err(errno) => return Err(sending_failed(errno)),

@@ -8,15 +8,16 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
+use super::Export;
 use super::errno;
 use super::link::{Link, LinkError};
+use super::reply::{Pending, SmallReply};
 use super::request::Work;
 use super::workers::{Job, Permit, Room, Workers};
-use super::{Export, reply::Pending};
 use crate::block::{BlockError, Company, Fetch, Witness};
 use crate::limits;
 use crate::sync::Arc;
-use crate::sys::ring::{Landed, Ring};
+use crate::sys::ring::{Landed, Readiness, Ring};
 use crate::units::Extent;
 
 /// A longer READ is deciphered by a worker.
@@ -29,11 +30,18 @@ const LONE: u32 = 8;
 /// For such a client a READ is waited for alone, which costs less, but not much longer than this.
 const ALONE: Duration = Duration::from_micros(100);
 
-/// The READs of one connection that are under way.
+/// The READs of one connection that are under way, and the answers that are to leave.
 pub(super) struct Misses {
-    ring: Ringing,
+    flights: Flights,
     /// How often in turn one READ was under way and nothing arrived meanwhile.
     lone: u32,
+    /// Answers on their way out; kept for its memory.
+    leaving: Vec<Answer>,
+}
+
+/// What is under way, apart from what is being sent.
+struct Flights {
+    ring: Ringing,
     /// Those under way, by their place in the ring.
     reads: Vec<Option<Read>>,
     /// Answers that are to leave together.
@@ -55,35 +63,144 @@ struct Read {
     permit: Permit,
 }
 
-struct Answer {
-    room: Room,
-    /// The length of the reply's header, and of its data.
-    header: usize,
-    data: usize,
+enum Answer {
+    /// READ data: the length of its header, and its own.
+    Data {
+        room: Room,
+        header: usize,
+        length: usize,
+    },
+    Failure(SmallReply),
 }
 
 impl Misses {
     /// None yet.
     pub(super) const fn new() -> Self {
-        Self { ring: Ringing::NotYet, lone: 0, reads: Vec::new(), ready: Vec::new() }
+        let flights = Flights { ring: Ringing::NotYet, reads: Vec::new(), ready: Vec::new() };
+        Self { flights, lone: 0, leaving: Vec::new() }
     }
 
-    /// Whether READs are under way, so that nobody may wait for the socket alone.
+    /// Whether READs are under way, so that nobody may wait for the client alone.
     pub(super) fn are_under_way(&self) -> bool {
-        self.in_flight() > 0
+        self.flights.count() > 0
     }
 
-    fn in_flight(&self) -> usize {
+    /// Begins `job` if it is a READ that can be carried out here; gives it back otherwise.
+    pub(super) fn begin(&mut self, job: Job, export: &Arc<dyn Export>) -> Result<(), Job> {
+        // A client that was alone so far is; another shows itself by what is under way.
+        let alone = self.lone >= LONE && !self.are_under_way();
+        self.flights.begin(job, export, if alone { Company::Alone } else { Company::Many })
+    }
+
+    /// Gives the ring back. Nothing may be under way.
+    pub(super) fn rest(&mut self) {
+        debug_assert!(self.flights.count() == 0, "a connection with READs under way is not silent");
+        *self = Self::new();
+    }
+
+    /// Receives at least a byte; READs that end before it comes are answered meanwhile.
+    pub(super) fn receive(&mut self, link: &Link, workers: &Workers, into: &mut [u8]) -> Result<usize, LinkError> {
+        let was_alone = self.flights.count() == 1;
+        if was_alone
+            && self.lone >= LONE
+            && let Some(length) = self.receive_after_one(link, workers, into)?
+        {
+            return Ok(length);
+        }
+        while self.flights.count() > 0 {
+            let readable = self.flights.wait(link, Readiness::ToRead, workers)?;
+            self.send(link, workers)?;
+            if readable && let Some(length) = link.receive_now(into)? {
+                self.lone = 0;
+                return Ok(length);
+            }
+        }
+        self.lone += u32::from(was_alone);
+        link.receive(into)
+    }
+
+    /// Waits for the one READ that is under way, answers it, and receives what came before it was answered.
+    fn receive_after_one(
+        &mut self,
+        link: &Link,
+        workers: &Workers,
+        into: &mut [u8],
+    ) -> Result<Option<usize>, LinkError> {
+        // What ends the first wait may be news of the socket that is old: what came was received since.
+        for _ in 0..2 {
+            if self.flights.count() > 0
+                && let Ringing::Made(ring) = &mut self.flights.ring
+            {
+                ring.wait_for(ALONE)?;
+                self.flights.land(workers);
+            }
+        }
+        let early = link.receive_now(into);
+        self.send(link, workers)?;
+        if !matches!(early, Ok(None)) {
+            self.lone = 0;
+        }
+        early
+    }
+
+    /// Waits for all READs that are under way, and answers them.
+    pub(super) fn finish(&mut self, link: &Link, workers: &Workers) {
+        while self.flights.count() > 0 && self.flights.enter().is_ok() {
+            self.flights.land(workers);
+            // A link that fails is closed, and this connection at its end already.
+            let _sent = self.send(link, workers);
+        }
+    }
+
+    /// Room for `work`; while there is none, READs that are under way are waited for, since they hold some.
+    pub(super) fn room_for(&mut self, work: &Work, link: &Link, workers: &Workers) -> Result<Room, LinkError> {
+        while self.flights.count() > 0 {
+            if let Some(room) = workers.try_reserve(work) {
+                return Ok(room);
+            }
+            self.flights.enter()?;
+            self.flights.land(workers);
+            self.send(link, workers)?;
+        }
+        workers.reserve(work)
+    }
+
+    /// Sends whole replies; READs that end meanwhile are answered behind them.
+    pub(super) fn reply(&mut self, bytes: &[u8], link: &Link, workers: &Workers) -> Result<(), LinkError> {
+        if self.flights.count() == 0 {
+            return link.reply(bytes);
+        }
+        self.flights.send(&mut [IoSlice::new(bytes)], link, workers)?;
+        self.send(link, workers)
+    }
+
+    /// Sends what is ready, and what becomes so meanwhile.
+    fn send(&mut self, link: &Link, workers: &Workers) -> Result<(), LinkError> {
+        let mut sent = Ok(());
+        while sent.is_ok() && !self.flights.ready.is_empty() {
+            std::mem::swap(&mut self.flights.ready, &mut self.leaving);
+            for answers in self.leaving.chunks_mut(GATHERED) {
+                let mut parts = [IoSlice::new(&[]); GATHERED];
+                let count = answers.len();
+                parts.iter_mut().zip(answers).for_each(|(part, answer)| *part = IoSlice::new(answer.bytes()));
+                sent = sent.and_then(|()| self.flights.send(&mut parts[..count], link, workers));
+            }
+            self.leaving.clear();
+        }
+        sent
+    }
+}
+
+impl Flights {
+    /// How many READs are under way.
+    fn count(&self) -> usize {
         match &self.ring {
             Ringing::Made(ring) => ring.in_flight(),
             _ => 0,
         }
     }
 
-    /// Begins `job` if it is a READ that can be carried out here; gives it back otherwise.
-    pub(super) fn begin(&mut self, job: Job, export: &Arc<dyn Export>) -> Result<(), Job> {
-        // A client that was alone so far is; another shows itself by what is under way.
-        let company = if self.lone >= LONE && !self.are_under_way() { Company::Alone } else { Company::Many };
+    fn begin(&mut self, job: Job, export: &Arc<dyn Export>, company: Company) -> Result<(), Job> {
         let Some((extent, ring)) = self.place_for(&job.work) else { return Err(job) };
         let Some(permit) = Permit::enter(export) else { return Err(job) };
         let Some(Fetch { file, at, witness }) = export.device().fetch(extent, company) else { return Err(job) };
@@ -102,7 +219,9 @@ impl Misses {
             return None;
         }
         if matches!(self.ring, Ringing::NotYet) {
-            self.make_ring();
+            let made = Ring::new(limits::RING_READS_MAX);
+            self.ring = made.map_or(Ringing::Refused, |ring| Ringing::Made(Box::new(ring)));
+            self.reads.resize_with(limits::RING_READS_MAX, || None);
         }
         match &mut self.ring {
             Ringing::Made(ring) => ring.has_room().then_some((*extent, ring)),
@@ -110,99 +229,14 @@ impl Misses {
         }
     }
 
-    fn make_ring(&mut self) {
-        self.ring = Ring::new(limits::RING_READS_MAX).map_or(Ringing::Refused, |ring| Ringing::Made(Box::new(ring)));
-        self.reads.resize_with(limits::RING_READS_MAX, || None);
-    }
-
-    /// Gives the ring back. Nothing may be under way.
-    pub(super) fn rest(&mut self) {
-        debug_assert!(!self.are_under_way(), "a connection with READs under way is not silent");
-        *self = Self::new();
-    }
-
-    /// Receives at least a byte; READs that end before it comes are answered meanwhile.
-    pub(super) fn receive(&mut self, link: &Link, workers: &Workers, into: &mut [u8]) -> Result<usize, LinkError> {
-        let was_alone = self.in_flight() == 1;
-        if was_alone
-            && self.lone >= LONE
-            && let Some(length) = self.receive_after_one(link, workers, into)?
-        {
-            return Ok(length);
-        }
-        while self.are_under_way() {
-            if self.wait(link, workers)?
-                && let Some(length) = link.receive_now(into)?
-            {
-                self.lone = 0;
-                return Ok(length);
-            }
-        }
-        self.lone += u32::from(was_alone);
-        link.receive(into)
-    }
-
-    /// Waits for the one READ that is under way, answers it, and receives what came before it was answered.
-    fn receive_after_one(
-        &mut self,
-        link: &Link,
-        workers: &Workers,
-        into: &mut [u8],
-    ) -> Result<Option<usize>, LinkError> {
-        let Ringing::Made(ring) = &mut self.ring else { return Ok(None) };
-        let mut landed = None;
-        // What ends the first wait may be news of the socket that is old: what came was received since.
-        for _ in 0..2 {
-            if landed.is_none() {
-                ring.wait_for(ALONE)?;
-                landed = ring.landed();
-            }
-        }
-        let early = link.receive_now(into);
-        if let Some(landed) = landed {
-            self.end(landed, link, workers)?;
-            self.send(link)?;
-        }
-        if !matches!(early, Ok(None)) {
-            self.lone = 0;
-        }
-        early
-    }
-
-    /// Waits until a READ has ended or the socket has something to read, and answers what has ended; whether the
-    /// socket has.
-    fn wait(&mut self, link: &Link, workers: &Workers) -> Result<bool, LinkError> {
+    /// Waits until READs have ended or the socket is ready, and notes the answers; whether the socket is.
+    fn wait(&mut self, link: &Link, readiness: Readiness, workers: &Workers) -> Result<bool, LinkError> {
         if let Ringing::Made(ring) = &mut self.ring {
-            ring.watch(link.socket());
+            ring.watch(link.socket(), readiness);
         }
-        self.settle(link, workers)?;
-        Ok(!matches!(&self.ring, Ringing::Made(ring) if ring.is_watching()))
-    }
-
-    /// Waits for all READs that are under way, and answers them.
-    pub(super) fn finish(&mut self, link: &Link, workers: &Workers) {
-        while self.are_under_way() && self.enter().is_ok() {
-            // A link that fails is closed, and this connection at its end already.
-            let _sent = self.answer(link, workers);
-        }
-    }
-
-    /// Room for `work`; while there is none, READs that are under way are waited for, since they hold some.
-    pub(super) fn room_for(&mut self, work: &Work, link: &Link, workers: &Workers) -> Result<Room, LinkError> {
-        loop {
-            if !self.are_under_way() {
-                return workers.reserve(work);
-            }
-            if let Some(room) = workers.try_reserve(work) {
-                return Ok(room);
-            }
-            self.settle(link, workers)?;
-        }
-    }
-
-    fn settle(&mut self, link: &Link, workers: &Workers) -> Result<(), LinkError> {
         self.enter()?;
-        self.answer(link, workers)
+        self.land(workers);
+        Ok(!matches!(&self.ring, Ringing::Made(ring) if ring.is_watching(readiness)))
     }
 
     fn enter(&mut self) -> Result<(), LinkError> {
@@ -212,19 +246,17 @@ impl Misses {
         Ok(())
     }
 
-    /// Answers what has ended.
-    fn answer(&mut self, link: &Link, workers: &Workers) -> Result<(), LinkError> {
-        let mut sent = Ok(());
+    /// Notes the answers to READs that have ended.
+    fn land(&mut self, workers: &Workers) {
         while let Ringing::Made(ring) = &mut self.ring
             && let Some(landed) = ring.landed()
         {
-            sent = sent.and(self.end(landed, link, workers));
+            self.end(landed, workers);
         }
-        sent.and(self.send(link))
     }
 
-    /// Deciphers what has been read, and has it answered.
-    fn end(&mut self, landed: Landed, link: &Link, workers: &Workers) -> Result<(), LinkError> {
+    /// Deciphers what has been read. Nobody is inside the export for it from then on, however long its answer takes.
+    fn end(&mut self, landed: Landed, workers: &Workers) {
         let Landed { place, memory, outcome } = landed;
         let Read { pending, extent, mut room, witness, permit } =
             self.reads[place].take().expect("begun once and ended once");
@@ -235,31 +267,27 @@ impl Misses {
         drop(permit);
         match read {
             None => workers.submit(Job { pending, work: Work::Read(extent), room, working: None }),
-            Some(Err(error)) => return link.reply(pending.failure(errno::of(error)).bytes()),
+            Some(Err(error)) => self.ready.push(Answer::Failure(pending.failure(errno::of(error)))),
             Some(Ok(())) => {
                 let header = pending.data_header_length();
                 pending.data(room.buffer().with_header(header, 0), length);
-                self.ready.push(Answer { room, header, data: length.in_memory() });
-                if self.ready.len() == GATHERED {
-                    return self.send(link);
-                }
+                self.ready.push(Answer::Data { room, header, length: length.in_memory() });
             }
         }
-        Ok(())
     }
 
-    /// Sends what is ready.
-    fn send(&mut self, link: &Link) -> Result<(), LinkError> {
-        let count = self.ready.len();
-        if count == 0 {
-            return Ok(());
+    /// Sends whole replies. While the client takes none of them, READs that end are noted: a client that does not read
+    /// keeps nobody inside the export.
+    fn send(&mut self, parts: &mut [IoSlice<'_>], link: &Link, workers: &Workers) -> Result<(), LinkError> {
+        link.reply_in_parts(parts, || self.count() > 0 && self.wait(link, Readiness::ToWrite, workers).is_ok())
+    }
+}
+
+impl Answer {
+    fn bytes(&mut self) -> &[u8] {
+        match self {
+            Self::Data { room, header, length } => room.buffer().with_header(*header, *length),
+            Self::Failure(reply) => reply.bytes(),
         }
-        let mut parts = [IoSlice::new(&[]); GATHERED];
-        for (part, Answer { room, header, data }) in parts.iter_mut().zip(&mut self.ready) {
-            *part = IoSlice::new(room.buffer().with_header(*header, *data));
-        }
-        let sent = link.reply_in_parts(&mut parts[..count]);
-        self.ready.clear();
-        sent
     }
 }

@@ -17,8 +17,18 @@ use nix::errno::Errno;
 
 use super::pages::Pages;
 
-/// What tells the socket's completion from those of reads, which have the index of their place.
-const SOCKET: u64 = u64::MAX;
+/// What tells the completions of the socket from those of reads, which have the index of their place.
+const READABLE: u64 = u64::MAX;
+const WRITABLE: u64 = u64::MAX - 1;
+
+/// What a socket may be ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It has something to read.
+    ToRead,
+    /// It takes something.
+    ToWrite,
+}
 
 /// The kernel gives a disk nothing of what is handed over together before it has gone through all of it.
 const AT_ONCE: usize = 8;
@@ -30,8 +40,8 @@ pub(crate) struct Ring {
     flights: Vec<Option<Flight>>,
     /// Places that are free.
     free: Vec<usize>,
-    /// Whether the kernel is watching the socket.
-    watching: bool,
+    /// Whether the kernel is watching the socket, for each [`Readiness`].
+    watching: [bool; 2],
     /// The kernel lets one thread use it.
     here: PhantomData<*const ()>,
 }
@@ -71,15 +81,15 @@ impl Ring {
     /// # Errors
     /// What the kernel said.
     pub(crate) fn new(reads: usize) -> Result<Self, Errno> {
-        // Every read may be submitted once between two calls, and the socket beside them.
-        let entries = u32::try_from(reads + 1).map_err(|_| Errno::EINVAL)?;
+        // Every read may be submitted once between two calls, and the socket beside them, for either readiness.
+        let entries = u32::try_from(reads + 2).map_err(|_| Errno::EINVAL)?;
         let mut tuned = IoUring::builder();
         tuned.setup_single_issuer().setup_defer_taskrun().setup_clamp();
         // Kernels before 6.1 know neither of the two.
         let kernel = tuned.build(entries).or_else(|_| IoUring::new(entries)).map_err(|error| of(&error))?;
         let flights = (0..reads).map(|_| None).collect();
         let free = (0..reads).rev().collect();
-        Ok(Self { kernel, flights, free, watching: false, here: PhantomData })
+        Ok(Self { kernel, flights, free, watching: [false; 2], here: PhantomData })
     }
 
     /// How many reads are under way.
@@ -116,20 +126,23 @@ impl Ring {
         pushed.expect("the queue has an entry for each place");
     }
 
-    /// Has the kernel watch `socket` for something to read, if it does not already.
-    pub(crate) fn watch(&mut self, socket: BorrowedFd<'_>) {
-        if self.watching {
+    /// Has the kernel watch `socket`, if it does not already.
+    pub(crate) fn watch(&mut self, socket: BorrowedFd<'_>, readiness: Readiness) {
+        if self.watching[readiness as usize] {
             return;
         }
-        let events = u32::from(libc::POLLIN.unsigned_abs());
-        let entry = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), events).build().user_data(SOCKET);
+        let (events, tag) = match readiness {
+            Readiness::ToRead => (libc::POLLIN, READABLE),
+            Readiness::ToWrite => (libc::POLLOUT, WRITABLE),
+        };
+        let poll = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), u32::from(events.unsigned_abs()));
         // SAFETY: the operation has no memory; the kernel takes its own hold of the socket when it is submitted.
-        let pushed = unsafe { self.kernel.submission().push(&entry) };
+        let pushed = unsafe { self.kernel.submission().push(&poll.build().user_data(tag)) };
         pushed.expect("the queue has an entry for the socket");
-        self.watching = true;
+        self.watching[readiness as usize] = true;
     }
 
-    /// Hands over what was begun, and waits until a read has ended or the watched socket has something to read.
+    /// Hands over what was begun, and waits until a read has ended or the watched socket is ready.
     ///
     /// # Errors
     /// What the kernel said, where trying again is of no use.
@@ -167,17 +180,22 @@ impl Ring {
         }
     }
 
-    /// Whether the socket is being watched: from [`Ring::watch`] until it had something to read.
-    pub(crate) fn is_watching(&self) -> bool {
-        self.watching
+    /// Whether the socket is being watched: from [`Ring::watch`] until it was ready.
+    pub(crate) fn is_watching(&self, readiness: Readiness) -> bool {
+        self.watching[readiness as usize]
     }
 
     /// The next read that has ended, without waiting.
     pub(crate) fn landed(&mut self) -> Option<Landed> {
         loop {
             let entry = self.kernel.completion().next()?;
-            if entry.user_data() == SOCKET {
-                self.watching = false;
+            let ready = match entry.user_data() {
+                READABLE => Some(Readiness::ToRead),
+                WRITABLE => Some(Readiness::ToWrite),
+                _ => None,
+            };
+            if let Some(readiness) = ready {
+                self.watching[readiness as usize] = false;
                 continue;
             }
             let place = usize::try_from(entry.user_data()).expect("the index of a place");
@@ -308,13 +326,13 @@ mod tests {
     fn a_socket_with_something_to_read_ends_the_wait_and_is_watched_once() {
         let Some(mut ring) = ring(1) else { return };
         let (ours, mut theirs) = UnixStream::pair().expect("sockets");
-        ring.watch(ours.as_fd());
-        ring.watch(ours.as_fd());
+        ring.watch(ours.as_fd(), Readiness::ToRead);
+        ring.watch(ours.as_fd(), Readiness::ToRead);
         theirs.write_all(b"x").expect("sent");
         ring.wait().expect("waits");
-        assert!(ring.landed().is_none() && !ring.watching);
+        assert!(ring.landed().is_none() && !ring.is_watching(Readiness::ToRead));
         // Nothing was received, so it ends the next wait as well.
-        ring.watch(ours.as_fd());
+        ring.watch(ours.as_fd(), Readiness::ToRead);
         ring.wait().expect("waits");
         assert!(ring.landed().is_none());
     }
