@@ -9,6 +9,7 @@ use std::time::Duration;
 use envol::block::engine::{self, Engine};
 use envol::block::{BlockDeviceExt, Durability};
 use envol::units::ByteOffset;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use crate::support::*;
 use crate::{Cold, VOLUME, on_disk, volume};
@@ -22,6 +23,8 @@ fn filled(directory: &tempfile::TempDir) -> (Fixture, Arc<AtomicU64>, std::path:
     let (device, path) = volume(directory);
     let mut bytes: Vec<u8> = (0..VOLUME).map(byte).collect();
     device.write_at(ByteOffset::ZERO, &mut bytes, Durability::Durable).expect("written");
+    // The disk has it, and now the memory has not.
+    posix_fadvise(File::open(&path).expect("opens"), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).expect("forgotten");
     let (cold, fetched) = Cold::over(device);
     (Fixture::over(cold), fetched, path)
 }

@@ -1,8 +1,11 @@
 //! Memory of requests in flight: bounded over all connections, and no client that takes or sends nothing keeps it from others.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use envol::block::Patience;
 use envol::block::memory::MemoryDevice;
 use envol::limits;
 use envol::nbd::Bounds;
@@ -36,7 +39,6 @@ fn eight_clients_with_a_thousand_large_reads_each_stay_within_the_bound() {
         most = most.max(resident().saturating_sub(before));
         std::thread::sleep(Duration::from_millis(10));
     }
-    // 512 MiB, were it not for the bound over all of them.
     let bound = limits::IN_FLIGHT_BYTES_LEAST + (64 << 20);
     assert!(most <= bound, "{} KiB in memory", most >> 10);
     assert!(most >= 8 << 20, "{} KiB: the answers were under way", most >> 10);
@@ -50,6 +52,47 @@ fn eight_clients_with_a_thousand_large_reads_each_stay_within_the_bound() {
         assert_eq!(taken.simple_reply(MIB as usize).0, 0);
     }
     taken.assert_in_step();
+}
+
+#[test]
+fn large_writes_that_a_disk_holds_up_stay_within_the_bound_of_all_connections_together() {
+    const WRITES: usize = 64;
+    let _alone = alone();
+    let release = Arc::new(AtomicBool::new(false));
+    let released = Arc::clone(&release);
+    let device = Wrapped::new(u64::from(4 * MIB), move |_, patience| {
+        while patience == Patience::MayBlock && !released.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        patience == Patience::MayBlock
+    });
+    let in_flight = ByteCount::new(limits::IN_FLIGHT_BYTES_LEAST);
+    let fixture = Fixture::with_bounds(device, Bounds { in_flight, ..Bounds::default() });
+    let payload = vec![7; MIB as usize];
+    let before = resident();
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let mut raw = fixture.simple();
+                let payload = &payload;
+                scope.spawn(move || {
+                    (0..WRITES).for_each(|_| raw.request(WRITE, 0, 1, 0, MIB, payload));
+                    (0..WRITES).all(|_| raw.simple_reply(0).0 == 0)
+                })
+            })
+            .collect();
+        let mut most = 0;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(3) {
+            most = most.max(resident().saturating_sub(before));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        release.store(true, Ordering::Release);
+        // Each connection alone may have 64 MiB: 512 MiB, were it not for the bound over all of them.
+        assert!(most <= limits::IN_FLIGHT_BYTES_LEAST + (64 << 20), "{} KiB in memory", most >> 10);
+        assert!(most >= 48 << 20, "{} KiB: they took what there is", most >> 10);
+        assert!(clients.into_iter().all(|client| client.join().expect("no panic")), "all of it was written");
+    });
 }
 
 #[test]
