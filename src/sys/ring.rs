@@ -1,5 +1,5 @@
 //! Reads of files through io_uring, waited for together with a socket: one system call hands over what was begun and
-//! returns when something has ended or the socket has something to read.
+//! returns when something has ended or the socket is ready, to be read or to take something.
 //!
 //! Invariants, on which the soundness of everything here rests: a read owns its file and its memory from [`Ring::read`]
 //! until the kernel has said that it ended; a ring that is dropped, on whatever way, waits for all of them first, and
