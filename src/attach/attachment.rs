@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use super::{AttachmentView, Traffic};
-use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Company, Fetch, Geometry, Io, Op, Patience, Witness};
+use crate::block::{
+    BlockDevice, BlockDeviceExt, BlockError, Caching, Company, Fetch, Geometry, Io, Op, Patience, Witness,
+};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Gate, Mutex};
 use crate::units::{ByteCount, ByteOffset, Extent};
@@ -29,6 +31,7 @@ pub(super) struct Parts {
     pub(super) record: Record,
     pub(super) header: Header,
     pub(super) read_only: bool,
+    pub(super) caching: Caching,
     /// Header and ciphertext; what is flushed at the end, keys or none.
     pub(super) backing: Arc<dyn BlockDevice>,
     /// Ends the claim on the backing, whoever still points at the device.
@@ -144,7 +147,8 @@ impl Attachment {
 
     pub(super) fn view(&self) -> AttachmentView {
         let clients = self.client_names();
-        AttachmentView { read_only: self.parts.read_only, since: self.since, clients, traffic: self.device.traffic() }
+        let Parts { read_only, caching, .. } = self.parts;
+        AttachmentView { read_only, caching, since: self.since, clients, traffic: self.device.traffic() }
     }
 
     fn client_names(&self) -> Vec<String> {
@@ -312,6 +316,7 @@ pub(super) mod tests {
             record,
             header,
             read_only: false,
+            caching: Caching::PageCache,
             backing: Arc::new(MemoryDevice::new(size)),
             claim: Box::new(NoClaim),
             failed: Arc::default(),

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::attachment::Closable;
 use super::{AttachError, Registry};
 use crate::block::file::{Access, FileDevice, OpenError};
-use crate::block::{BlockDevice, BlockError, Geometry, Io, Op, Patience, carry_out};
+use crate::block::{BlockDevice, BlockError, Caching, Geometry, Io, Op, Patience, carry_out};
 use crate::sync::Arc;
 use crate::units::ByteCount;
 use crate::volume::{Header, Record, Unverified};
@@ -36,13 +36,22 @@ impl Closable for Arc<FileDevice> {
 
 impl Registry {
     /// Opens and claims the backing of a known volume, where it still lies in an allowed place.
-    pub(super) fn open_backing(&self, record: &Record, access: Access) -> Result<Backing, AttachError> {
+    pub(super) fn open_backing(
+        &self,
+        record: &Record,
+        access: Access,
+        caching: Caching,
+    ) -> Result<Backing, AttachError> {
         let gone = || AttachError::BackingGone { name: record.name.clone(), path: record.backing.clone() };
         let path = self.placement.judge(&record.backing).map_err(|error| match error {
             AttachError::BadPath { source, .. } if source.kind() == io::ErrorKind::NotFound => gone(),
             other => other,
         })?;
-        let file = FileDevice::open(&path, access).map_err(|error| match error {
+        let file = FileDevice::open(&path, access).and_then(|file| match caching {
+            Caching::PageCache => Ok(file),
+            Caching::Direct => file.around_the_page_cache(),
+        });
+        let file = file.map_err(|error| match error {
             OpenError::NotFound(_) => gone(),
             other => AttachError::Backing(other),
         })?;
@@ -88,7 +97,13 @@ struct Glance {
 
 impl BlockDevice for Glance {
     fn geometry(&self) -> Geometry {
-        Geometry { size: self.size, read_only: true, preferred: ByteCount::new(4096), punches: false }
+        Geometry {
+            size: self.size,
+            read_only: true,
+            preferred: ByteCount::new(4096),
+            punches: false,
+            writes_wait: false,
+        }
     }
 
     fn submit<'b>(&self, batch: &mut [Io<'b>], _patience: Patience, done: &mut dyn FnMut(&mut Io<'b>)) {

@@ -166,7 +166,7 @@ fn open_exit_code(error: &OpenError) -> u8 {
     match error {
         OpenError::NotFound(_) => 3,
         OpenError::Exists(_) | OpenError::InUse { .. } => 4,
-        OpenError::NotStorage(_) => 2,
+        OpenError::NotStorage(_) | OpenError::NotDirect { .. } => 2,
         OpenError::NotPermitted(_) => 9,
         OpenError::ReadOnly(_) | OpenError::HiddenBacking(_) | OpenError::NoSpace { .. } | OpenError::System { .. } => {
             8
@@ -180,6 +180,7 @@ fn open_code(error: &OpenError) -> &'static str {
         OpenError::Exists(_) => "backing.exists",
         OpenError::InUse { .. } => "backing.in_use",
         OpenError::NotStorage(_) => "backing.not_storage",
+        OpenError::NotDirect { .. } => "backing.not_direct",
         OpenError::NotPermitted(_) => "backing.not_permitted",
         OpenError::ReadOnly(_) => "backing.read_only",
         OpenError::NoSpace { .. } => "storage.no_space",

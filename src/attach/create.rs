@@ -15,7 +15,7 @@ use super::state::Work;
 use super::{AttachError, CreateRequest, Registry, VolumeRef, VolumeView};
 use crate::block::file::{Access, FileDevice, Space};
 use crate::block::signature::{self, Finding};
-use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Durability, Effort, Op, Zeroing};
+use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Caching, Durability, Effort, Op, Zeroing};
 use crate::crypto::random;
 use crate::kms::{KeyArn, KeyName, KmsError, Principal};
 use crate::limits;
@@ -107,6 +107,7 @@ impl Registry {
             mac: String::new(),
             condition: Condition::Clean,
             wanted: Wanted::Detached,
+            caching: Caching::PageCache,
             size: request.size.unwrap_or_default(),
             sector_size: request.sector_size,
         }
@@ -210,7 +211,7 @@ impl Registry {
 
     /// Destroys what is on the backing of `record`, if it is that volume's.
     fn unmake(&self, record: &Record) -> Result<(), AttachError> {
-        let backing = match self.open_backing(record, Access::ReadWrite) {
+        let backing = match self.open_backing(record, Access::ReadWrite, Caching::PageCache) {
             Err(AttachError::BackingGone { .. }) => return Ok(()),
             outcome => outcome?,
         };

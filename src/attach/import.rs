@@ -7,6 +7,7 @@ use super::deadline::Patience;
 use super::open::of_volume;
 use super::state::Work;
 use super::{AttachError, Registry, VolumeRef, VolumeView};
+use crate::block::Caching;
 use crate::block::file::{Access, FileDevice};
 use crate::kms::Principal;
 use crate::volume::{Condition, Header, Record, Rollback, Unverified, Wanted};
@@ -71,6 +72,7 @@ fn stranger(header: &Header, backing: PathBuf) -> Record {
         mac: String::new(),
         condition: Condition::Clean,
         wanted: Wanted::Detached,
+        caching: Caching::PageCache,
         size: header.size,
         sector_size: header.sector_size,
     }

@@ -34,6 +34,7 @@ use crate::sync::Arc;
 use crate::units::{ByteCount, SectorSize};
 use crate::volume::{Header, Record, Rollback};
 
+pub use crate::block::Caching;
 pub use attachment::{Attachment, ClientGuard};
 pub use error::AttachError;
 pub use events::{EventLog, Watch};
@@ -99,6 +100,8 @@ pub struct CreateRequest {
 pub struct AttachOptions {
     /// Refuse writes.
     pub read_only: bool,
+    /// Which way bytes go to and from the backing.
+    pub caching: Caching,
     /// What to do about an older header.
     pub rollback: Rollback,
 }
@@ -151,6 +154,8 @@ pub struct VolumeView {
 pub struct AttachmentView {
     /// Whether writes are refused.
     pub read_only: bool,
+    /// Which way its bytes go.
+    pub caching: Caching,
     /// When it was attached.
     pub since: SystemTime,
     /// Clients, as people are told of them.
@@ -250,6 +255,7 @@ mod tests {
             mac: "00".repeat(64),
             condition: Condition::Clean,
             wanted: Wanted::Detached,
+            caching: Caching::PageCache,
             size: ByteCount::new(1 << 20),
             sector_size: SectorSize::B4096,
         }

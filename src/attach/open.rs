@@ -16,7 +16,7 @@ use super::state::{Phase, Work};
 use super::{AttachError, AttachOptions, Registry, VolumeRef, VolumeView};
 use crate::block::file::Access;
 use crate::block::poison::Poison;
-use crate::block::{BlockDevice, BlockError};
+use crate::block::{BlockDevice, BlockError, Caching};
 use crate::kms::{DataKey, KeyName, Principal};
 use crate::names::VolumeId;
 use crate::sync::Arc;
@@ -137,7 +137,7 @@ impl Registry {
         patience: Patience,
     ) -> Result<Opened, AttachError> {
         let access = if options.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        let backing = self.open_backing(record, access)?;
+        let backing = self.open_backing(record, access, options.caching)?;
         if record.condition == Condition::Failed {
             tracing::warn!(volume = %record.name, "the last sync of this volume had failed: what it held may be older than was written");
             let forgotten = backing.file.forget_unwritten();
@@ -217,7 +217,7 @@ impl Registry {
         }
         let claim = self.claim(id, Work::Examining)?;
         let record = claim.record();
-        let backing = self.open_backing(&record, Access::ReadOnly)?;
+        let backing = self.open_backing(&record, Access::ReadOnly, Caching::PageCache)?;
         let header = self.read_header(&record, &*backing.device)?;
         let data_key = self.unwrap(&record, &header, caller, patience)?;
         then(&record, header, data_key)
@@ -243,7 +243,7 @@ impl Registry {
         self.remember(id, &opened, |record| {
             // A re-attach fulfils a wish and makes none: the wish may just have been withdrawn.
             if work == Work::Attaching {
-                record.wanted = wanted;
+                (record.wanted, record.caching) = (wanted, options.caching);
             }
             if !options.read_only {
                 record.condition = Condition::Dirty;
@@ -253,6 +253,7 @@ impl Registry {
             record: self.table.lock().entry_mut(id)?.record.clone(),
             header: opened.volume.header().clone(),
             read_only: options.read_only,
+            caching: options.caching,
             backing: opened.poison,
             claim: Box::new(opened.backing.file),
             failed: opened.failed,
@@ -315,12 +316,12 @@ fn report_standing(record: &Record, standing: Standing) {
     }
 }
 
-/// How a volume is attached that is wanted so.
-pub(super) const fn options_of(wanted: Wanted) -> Option<AttachOptions> {
-    let rollback = Rollback::Refuse;
-    match wanted {
+/// How a volume is attached again that is wanted.
+pub(super) fn options_of(record: &Record) -> Option<AttachOptions> {
+    let as_wanted = |read_only| AttachOptions { read_only, caching: record.caching, rollback: Rollback::Refuse };
+    match record.wanted {
         Wanted::Detached => None,
-        Wanted::Attached => Some(AttachOptions { read_only: false, rollback }),
-        Wanted::AttachedReadOnly => Some(AttachOptions { read_only: true, rollback }),
+        Wanted::Attached => Some(as_wanted(false)),
+        Wanted::AttachedReadOnly => Some(as_wanted(true)),
     }
 }

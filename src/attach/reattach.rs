@@ -96,7 +96,7 @@ impl Registry {
         let mut table = self.table.lock();
         let entry = table.entry_mut(id).ok()?;
         let open = matches!(entry.phase, Phase::Attached(_) | Phase::Detaching { .. });
-        options_of(entry.record.wanted).filter(|_| !open)
+        options_of(&entry.record).filter(|_| !open)
     }
 }
 

@@ -121,6 +121,7 @@ fn of_open(error: &OpenError) -> &'static str {
         OpenError::NotFound(_) => "check the path",
         OpenError::Exists(_) => "choose another path",
         OpenError::NotStorage(_) => "give a regular file or a block device",
+        OpenError::NotDirect { .. } => "attach without `--direct`, or move the backing to another file system",
         OpenError::InUse { .. } => "stop whatever uses it, then try again",
         OpenError::ReadOnly(_) => "make it writable, or attach with `--read-only`",
         OpenError::NotPermitted(_) => "give the daemon's user permission to read and write it",

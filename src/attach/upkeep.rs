@@ -25,7 +25,7 @@ impl Registry {
         let id = self.resolve(volume)?;
         let claim = self.claim(&id, Work::Filling)?;
         let record = claim.record();
-        let options = AttachOptions { read_only: false, rollback: Rollback::Refuse };
+        let options = AttachOptions { read_only: false, caching: record.caching, rollback: Rollback::Refuse };
         let patience = Patience::Each(self.settings.attach_deadline);
         let opened = self.open_volume(&record, caller, options, patience)?;
         self.remember(&id, &opened, |record| record.condition = Condition::Dirty)?;

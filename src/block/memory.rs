@@ -33,7 +33,13 @@ struct Part {
 impl MemoryDevice {
     /// `size` bytes, all of them a hole.
     pub fn new(size: ByteCount) -> Self {
-        let geometry = Geometry { size, read_only: false, preferred: ByteCount::new(PAGE_BYTES), punches: true };
+        let geometry = Geometry {
+            size,
+            read_only: false,
+            preferred: ByteCount::new(PAGE_BYTES),
+            punches: true,
+            writes_wait: false,
+        };
         Self { geometry, pages: RwLock::new(Pages::new()) }
     }
 

@@ -33,6 +33,19 @@ pub struct Geometry {
     pub preferred: ByteCount,
     /// Whether holes made by Discard and Zero are kept as holes (a file system that punches, a device that zeroes).
     pub punches: bool,
+    /// Whether every mutation waits for the disk, so that none is worth trying without waiting.
+    pub writes_wait: bool,
+}
+
+/// Which way the bytes of a backing go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Caching {
+    /// Through the kernel's page cache.
+    #[default]
+    PageCache,
+    /// Around it (O_DIRECT).
+    Direct,
 }
 
 /// When the outcome of a mutation may be reported.

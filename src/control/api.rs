@@ -151,6 +151,8 @@ pub struct Attachment {
     pub device: Option<String>,
     /// Whether writes are refused.
     pub read_only: bool,
+    /// Whether its bytes go around the page cache.
+    pub direct: bool,
     /// Clients connected now, as people are told of them.
     pub clients: Vec<String>,
     /// When it was attached, RFC 3339.
@@ -214,6 +216,9 @@ pub struct Attach {
     /// Refuse writes; the backing is opened read-only and nothing is written to it.
     #[serde(default)]
     pub read_only: bool,
+    /// Read and write the backing around the page cache (O_DIRECT), in re-attaches too.
+    #[serde(default)]
+    pub direct: bool,
     /// Only say whether the KMS would open it now.
     #[serde(default)]
     pub dry_run: bool,

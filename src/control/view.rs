@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 
 use super::{About, NbdListener, api};
-use crate::attach::{AttachmentView, LastRefusal, State, VolumeView};
+use crate::attach::{AttachmentView, Caching, LastRefusal, State, VolumeView};
 use crate::kms::embedded::{Alias, KeyMetadata, KeyState, Manager};
 use crate::names::VolumeName;
 use crate::units::ByteCount;
@@ -65,13 +65,14 @@ pub(super) fn volume(about: &About, view: &VolumeView) -> api::Volume {
 
 /// A volume's attachment, while there is one.
 pub(super) fn attachment(about: &About, view: &VolumeView) -> Option<api::Attachment> {
-    let AttachmentView { read_only, since, clients, .. } = view.attachment.as_ref()?;
+    let AttachmentView { read_only, caching, since, clients, .. } = view.attachment.as_ref()?;
     Some(api::Attachment {
         volume: view.record.id.to_string(),
         name: view.record.name.to_string(),
         uri: uri(about, &view.record.name),
         device: None,
         read_only: *read_only,
+        direct: *caching == Caching::Direct,
         clients: clients.clone(),
         since: rfc3339(*since),
     })

@@ -15,7 +15,7 @@ use super::extract::{CalledBy, NamedVolume, Nothing, Sent, volume_name};
 use super::problem::{Fault, Refused};
 use super::work::{carry_out, in_steps};
 use super::{Operated, api, view};
-use crate::attach::{AttachOptions, CreateRequest, Force};
+use crate::attach::{AttachOptions, Caching, CreateRequest, Force};
 use crate::kms::KeyName;
 use crate::sync::Arc;
 use crate::units::{ByteCount, SectorSize};
@@ -142,7 +142,8 @@ pub(super) async fn attach(
     Sent(asked): Sent<api::Attach>,
 ) -> Result<Response, Refused> {
     let rollback = if asked.accept_rollback { Rollback::Accept } else { Rollback::Refuse };
-    let options = AttachOptions { read_only: asked.read_only, rollback };
+    let caching = if asked.direct { Caching::Direct } else { Caching::PageCache };
+    let options = AttachOptions { read_only: asked.read_only, caching, rollback };
     carry_out(move || {
         let (registry, about) = (&operated.registry, &operated.about);
         if asked.dry_run {

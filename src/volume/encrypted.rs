@@ -36,6 +36,7 @@ impl EncryptedDevice {
             read_only: below.read_only || volume.check_writable().is_err(),
             preferred: below.preferred.max(ByteCount::new(header.sector_size.bytes())),
             punches: below.punches && !header.thick,
+            writes_wait: below.writes_wait,
         };
         let data_offset = ByteCount::new(header.data_offset.get());
         Self { inner, keys, stripes: Stripes::new(), thick: header.thick, data_offset, geometry }
@@ -65,13 +66,17 @@ impl EncryptedDevice {
     fn goes_straight(&self, io: &Io<'_>, patience: Patience) -> bool {
         let whole_pieces = match &io.op {
             Op::Read { at, into } => at.is_aligned(PIECE) && ByteCount::of(into).is_aligned(PIECE),
-            // A sync waits for the disk, and its buffer would be encrypted only to be decrypted again.
-            Op::Write { durability: Durability::Durable, .. } if patience == Patience::TryNow => false,
+            // What waits for the disk would be encrypted only to be decrypted again.
+            Op::Write { durability, .. } if patience == Patience::TryNow && self.would_wait(*durability) => false,
             Op::Write { at, from, .. } => at.is_aligned(PIECE) && ByteCount::of(from).is_aligned(PIECE),
             Op::Flush => patience == Patience::MayBlock,
             Op::Zero { .. } | Op::Discard { .. } | Op::Extents { .. } => false,
         };
         io.outcome().is_some() || whole_pieces && self.geometry.admits(&io.op).is_ok()
+    }
+
+    fn would_wait(&self, durability: Durability) -> bool {
+        durability == Durability::Durable || self.geometry.writes_wait
     }
 
     fn submit_straight<'b>(&self, ios: &mut [Io<'b>], patience: Patience, done: &mut dyn FnMut(&mut Io<'b>)) {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::block::Caching;
 use crate::kms::KeyArn;
 use crate::names::{VolumeId, VolumeName};
 use crate::units::{ByteCount, SectorSize};
@@ -52,6 +53,9 @@ pub struct Record {
     pub condition: Condition,
     /// Whether a restart should attach it again, and how.
     pub wanted: Wanted,
+    /// Which way its bytes went when it was last attached, and go when a restart attaches it again.
+    #[serde(default)]
+    pub caching: Caching,
     /// Usable bytes, for lists while the backing is away.
     pub size: ByteCount,
     /// Unit of encryption.

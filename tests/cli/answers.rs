@@ -22,7 +22,7 @@ pub(crate) fn key(state: &str) -> Value {
 pub(crate) fn attachment(read_only: bool) -> Value {
     json!({
         "volume": ID, "name": "db", "uri": "nbd+unix:///db?socket=/run/envol/nbd.sock", "device": null,
-        "read_only": read_only, "clients": ["pid 77, uid 0"], "since": "2026-01-02T03:05:00Z",
+        "read_only": read_only, "direct": read_only, "clients": ["pid 77, uid 0"], "since": "2026-01-02T03:05:00Z",
     })
 }
 

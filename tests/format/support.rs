@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use envol::block::BlockDevice;
 use envol::block::memory::MemoryDevice;
+use envol::block::{BlockDevice, Caching};
 use envol::kms::{
     DataKey, DecryptedKey, EncryptionContext, GeneratedKey, KeyArn, KeyName, Kms, KmsError, Principal, WrappedKey,
 };
@@ -163,6 +163,7 @@ pub(crate) fn record_of(verified: &Verified) -> Record {
         mac,
         condition: Condition::Clean,
         wanted: Wanted::Detached,
+        caching: Caching::PageCache,
         size: header.size,
         sector_size: header.sector_size,
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use envol::attach::{AttachError, Force, LookUp, State};
+use envol::attach::{AttachError, AttachOptions, Caching, Force, LookUp, State};
 use envol::block::fault::{Rule, Target};
 use envol::block::{BlockDeviceExt, BlockError, Durability};
 use envol::units::ByteOffset;
@@ -256,7 +256,7 @@ fn a_stop_ends_by_its_deadline_although_a_disk_hangs() {
 fn read_only_writes_nothing_and_is_remembered() {
     let mut world = World::new();
     world.create("db");
-    let options = envol::attach::AttachOptions { read_only: true, ..crate::world::WRITABLE };
+    let options = AttachOptions { read_only: true, ..crate::world::WRITABLE };
     let backing = world.backing("db");
     let before = std::fs::read(&backing).expect("readable");
     let view = world.registry().attach(&crate::world::caller(), &volume("db"), options).expect("attached");
@@ -271,4 +271,22 @@ fn read_only_writes_nothing_and_is_remembered() {
     assert!(world.show("db").attachment.expect("attached").read_only);
     world.detach("db").expect("detached");
     assert_eq!(std::fs::read(&backing).expect("readable"), before);
+}
+
+#[test]
+fn around_the_page_cache_is_remembered_until_it_is_attached_otherwise() {
+    let mut world = World::new();
+    world.create("db");
+    let options = AttachOptions { caching: Caching::Direct, ..crate::world::WRITABLE };
+    let attached = |world: &World| world.show("db").attachment.expect("attached").caching;
+    world.registry().attach(&crate::world::caller(), &volume("db"), options).expect("attached");
+    assert_eq!(attached(&world), Caching::Direct);
+    world.write("db", 7);
+    world.restart();
+    world.registry().reattach_wanted();
+    eventually("attached again", || world.is_attached("db"));
+    assert_eq!((attached(&world), world.read("db")), (Caching::Direct, vec![7; 8192]));
+    world.detach("db").expect("detached");
+    world.attach("db").expect("attached");
+    assert_eq!((attached(&world), world.read("db")), (Caching::PageCache, vec![7; 8192]));
 }

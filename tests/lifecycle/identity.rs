@@ -8,7 +8,7 @@ use envol::crypto::digest::sha256;
 use envol::kms::KeyName;
 use envol::volume::{self, CreateSpec, Rollback};
 
-use crate::world::{World, caller, volume as named};
+use crate::world::{WRITABLE, World, caller, volume as named};
 
 const HEADER_AREA: usize = 1 << 20;
 const COPIES: [usize; 2] = [0, 512 << 10];
@@ -94,7 +94,7 @@ fn a_valid_header_under_somebody_elses_key_is_refused_by_the_record() {
     drop(device);
     let error = world.attach("db").expect_err("not the key that is remembered");
     assert_eq!((error.exit_code(), error.code()), (7, "volume.foreign_key"));
-    let rollback = AttachOptions { read_only: false, rollback: Rollback::Accept };
+    let rollback = AttachOptions { rollback: Rollback::Accept, ..WRITABLE };
     let error = world.registry().attach(&caller(), &named("db"), rollback).expect_err("nor with --accept-rollback");
     assert_eq!(error.code(), "volume.foreign_key");
 }
@@ -112,7 +112,7 @@ fn an_older_header_is_refused_until_the_operator_accepts_it() {
     let error = world.attach("db").expect_err("older than remembered");
     assert_eq!((error.exit_code(), error.code()), (7, "volume.rollback"));
     assert!(error.remedy().contains("--accept-rollback"));
-    let accepting = AttachOptions { read_only: false, rollback: Rollback::Accept };
+    let accepting = AttachOptions { rollback: Rollback::Accept, ..WRITABLE };
     world.registry().attach(&caller(), &named("db"), accepting).expect("accepted");
     assert_eq!(world.read("db"), [5; 8192]);
     world.detach("db").expect("detached");

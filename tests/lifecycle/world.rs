@@ -10,7 +10,7 @@ use envol::attach::{
     VolumeRef, VolumeView,
 };
 use envol::block::fault::Fault;
-use envol::block::{BlockDevice, BlockDeviceExt, Durability};
+use envol::block::{BlockDevice, BlockDeviceExt, Caching, Durability};
 use envol::kms::{Kms, Principal};
 use envol::units::{ByteCount, ByteOffset, SectorSize};
 use envol::volume::Rollback;
@@ -19,7 +19,8 @@ use crate::script::Scripted;
 
 pub(crate) const SIZE: u64 = 1 << 20;
 
-pub(crate) const WRITABLE: AttachOptions = AttachOptions { read_only: false, rollback: Rollback::Refuse };
+pub(crate) const WRITABLE: AttachOptions =
+    AttachOptions { read_only: false, caching: Caching::PageCache, rollback: Rollback::Refuse };
 
 type FaultyDisk = Fault<Arc<dyn BlockDevice>>;
 

@@ -4,6 +4,7 @@
 //! name, and a failure where `REQUIRE_ALL=1`.
 
 mod claims;
+mod direct;
 mod limits;
 mod model;
 mod places;

@@ -38,7 +38,7 @@ impl Dice {
     }
 }
 
-fn play(device: &dyn BlockDevice) {
+pub(crate) fn play(device: &dyn BlockDevice) {
     let mut model = vec![0; usize::try_from(SIZE).expect("small")];
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for step in 0..STEPS {

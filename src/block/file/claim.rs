@@ -18,6 +18,7 @@ use nix::fcntl::{FcntlArg, PosixFadviseAdvice, fcntl, posix_fadvise};
 use nix::libc;
 
 use super::Access;
+use super::direct::NotDirect;
 use super::holder::Holder;
 use crate::sync::Arc;
 use crate::sys::{closing, storage};
@@ -61,6 +62,14 @@ pub enum OpenError {
         path: PathBuf,
         /// ENOSPC, EDQUOT or EFBIG.
         source: io::Error,
+    },
+    /// It is to be used around the page cache, and cannot be.
+    #[error("{path} cannot be attached with --direct: {source}")]
+    NotDirect {
+        /// What was opened.
+        path: PathBuf,
+        /// Why not.
+        source: NotDirect,
     },
     /// The system said no.
     #[error("cannot open {path}: {source}")]

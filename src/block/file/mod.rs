@@ -1,12 +1,14 @@
 //! A backing that the kernel keeps: a regular file or a block device, opened for this process alone.
 //!
-//! All I/O is positional, synchronous and through the page cache. A mutation is reported once the kernel has it, a durable
+//! All I/O is positional and synchronous, through the page cache unless [`FileDevice::around_the_page_cache`] was asked
+//! for (`direct`). A mutation is reported once the kernel has it, a durable
 //! one once a sync has ended that started after it; syncs are shared (`flush`). Where a caller cannot wait, reads
 //! that are in memory and cached writes are carried out, everything else is handed back.
 //!
 //! Invariants: no byte is touched that the claim does not cover; nothing is allocated on the way of a read or a write.
 
 mod claim;
+mod direct;
 mod holder;
 mod runs;
 mod transfer;
@@ -22,7 +24,8 @@ use nix::libc;
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use self::claim::{Claim, about};
-use self::transfer::{Glance, read_exact, read_if_in_memory, write_exact};
+use self::direct::Direct;
+use self::transfer::{Glance, Way, read_exact, read_if_in_memory, write_exact};
 use self::zero::Zeroer;
 use super::engine::{self, Engine};
 use super::flush::SharedSync;
@@ -36,6 +39,7 @@ use crate::sys::{closing, storage};
 use crate::units::{ByteCount, ByteOffset, Extent};
 
 pub use self::claim::OpenError;
+pub use self::direct::NotDirect;
 pub use self::holder::Holder;
 
 /// The page cache's unit.
@@ -80,6 +84,8 @@ pub struct FileDevice {
     claim: Claim,
     /// The same file, opened again for reads of many at once, which the kernel does not read ahead for.
     scattered: Arc<File>,
+    /// The same file once more, around the page cache: the way of all bytes where it is there.
+    direct: Option<Direct>,
     geometry: Geometry,
     zeroer: Zeroer,
     reading: Reading,
@@ -146,10 +152,39 @@ impl FileDevice {
             (size, Zeroer::File, !read_only && can_punch(&claim.file, size))
         };
         let reading = Reading::probe(&claim.file).map_err(system)?;
-        let geometry = Geometry { size: ByteCount::new(size), read_only, preferred: PREFERRED, punches };
+        let geometry =
+            Geometry { size: ByteCount::new(size), read_only, preferred: PREFERRED, punches, writes_wait: false };
         // Without /proc there is one opening for all reads.
         let scattered = claim.reopened_for_scattered_reads().map_or_else(|_| Arc::clone(&claim.file), Arc::new);
-        Ok(Self { path: path.to_owned(), claim, scattered, geometry, zeroer, reading, sync: SharedSync::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            claim,
+            scattered,
+            direct: None,
+            geometry,
+            zeroer,
+            reading,
+            sync: SharedSync::new(),
+        })
+    }
+
+    /// The same device, which leaves the page cache alone from now on: what it reads and writes goes straight between
+    /// the caller's memory and the disk (O_DIRECT). Any alignment still works; memory at the start of a page and places
+    /// in units of the disk's are not copied.
+    ///
+    /// # Errors
+    /// [`OpenError::NotDirect`].
+    pub fn around_the_page_cache(mut self) -> Result<Self, OpenError> {
+        let Geometry { size, read_only, .. } = self.geometry;
+        let direct = Direct::reopen(&self.claim.file, size, !read_only);
+        self.direct = Some(direct.map_err(|source| OpenError::NotDirect { path: self.path.clone(), source })?);
+        self.reading = Reading::Unknown;
+        self.geometry.writes_wait = true;
+        Ok(self)
+    }
+
+    fn way(&self) -> Way<'_> {
+        self.direct.as_ref().map_or(Way::Cached(&self.claim.file), Way::Direct)
     }
 
     /// The path it was opened by.
@@ -212,7 +247,9 @@ impl FileDevice {
     /// # Errors
     /// Where there is no descriptor to spare; the claim lasts until the device is dropped then.
     pub fn close(&self) -> Result<(), BlockError> {
-        closing::close_in_place(&self.scattered).and_then(|()| self.claim.close()).map_err(BlockError::System)
+        let mut openings = self.direct.iter().map(|direct| &direct.file).chain([&self.scattered]);
+        let closed = openings.try_for_each(|file| closing::close_in_place(file));
+        closed.and_then(|()| self.claim.close()).map_err(BlockError::System)
     }
 
     /// What needs no waiting; `None` for the rest.
@@ -220,6 +257,7 @@ impl FileDevice {
         let file = &self.claim.file;
         match op {
             Op::Read { at, into } => self.try_read(*at, into),
+            Op::Write { durability: Durability::Cached, .. } if self.geometry.writes_wait => None,
             Op::Write { at, from, durability: Durability::Cached } => Some(write_exact(file, from, *at)),
             _ => None,
         }
@@ -239,20 +277,20 @@ impl FileDevice {
 
     /// Everything but the sync; `None` where one is owed.
     fn perform(&self, op: &mut Op<'_>) -> Option<Result<(), BlockError>> {
-        let file = &self.claim.file;
+        let way = self.way();
         let outcome = match op {
-            Op::Read { at, into } => read_exact(file, into, *at),
-            Op::Write { at, from, .. } => write_exact(file, from, *at),
+            Op::Read { at, into } => way.read(into, *at),
+            Op::Write { at, from, .. } => way.write(from, *at),
             // Nothing was written through this descriptor.
             Op::Flush if self.geometry.read_only => Ok(()),
             Op::Flush => return None,
-            Op::Zero { extent, zeroing, effort, .. } => self.zeroer.zero(file, *extent, *zeroing, *effort),
-            Op::Discard { extent, .. } => self.zeroer.discard(file, *extent),
+            Op::Zero { extent, zeroing, effort, .. } => self.zeroer.zero(way, *extent, *zeroing, *effort),
+            Op::Discard { extent, .. } => self.zeroer.discard(way, *extent),
             Op::Extents { extent, into, most } if self.is_block_device() => {
                 Run { length: extent.length(), allocation: Allocation::Data }.append(into, *most);
                 Ok(())
             }
-            Op::Extents { extent, into, most } => runs::describe(file, *extent, into, *most),
+            Op::Extents { extent, into, most } => runs::describe(way.file(), *extent, into, *most),
         };
         let owes_sync = op.durability() == Some(Durability::Durable) && outcome.is_ok();
         (!owes_sync).then_some(outcome)
@@ -280,15 +318,16 @@ impl BlockDevice for FileDevice {
     }
 
     fn fetch(&self, extent: Extent, company: Company) -> Option<Fetch> {
-        let overlapped = engine::chosen() == Engine::IoUring && self.reading != Reading::Resident;
-        (overlapped && extent.fits(self.geometry.size)).then(|| Fetch {
-            file: Arc::clone(match company {
-                Company::Alone => &self.claim.file,
-                Company::Many => &self.scattered,
-            }),
-            at: extent.start(),
-            witness: Witness::default(),
-        })
+        if engine::chosen() != Engine::IoUring || self.reading == Reading::Resident || !extent.fits(self.geometry.size)
+        {
+            return None;
+        }
+        let file = match (&self.direct, company) {
+            (Some(direct), _) => direct.is_whole(extent).then_some(&direct.file)?,
+            (None, Company::Alone) => &self.claim.file,
+            (None, Company::Many) => &self.scattered,
+        };
+        Some(Fetch { file: Arc::clone(file), at: extent.start(), witness: Witness::default() })
     }
 
     fn fetched(

@@ -7,9 +7,10 @@ use nix::errno::Errno;
 use nix::libc::off_t;
 use nix::sys::uio::{pread, pwrite};
 
+use super::direct::{Direct, Held};
 use crate::block::BlockError;
 use crate::sys::storage::read_without_waiting;
-use crate::units::ByteOffset;
+use crate::units::{ByteCount, ByteOffset, Extent};
 
 /// What is written where a device cannot make zeros by itself.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -25,6 +26,62 @@ pub(super) enum Glance {
     Unsupported,
 }
 
+/// Which way bytes go to and from a backing.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way<'f> {
+    /// Through the page cache.
+    Cached(&'f File),
+    /// Around it.
+    Direct(&'f Direct),
+}
+
+impl<'f> Way<'f> {
+    /// For what is neither read nor written through it.
+    pub(super) fn file(self) -> &'f File {
+        match self {
+            Self::Cached(file) => file,
+            Self::Direct(direct) => &direct.file,
+        }
+    }
+
+    /// To be held while `extent` is changed by other means than writing.
+    pub(super) fn hold(self, extent: Extent) -> Option<Held<'f>> {
+        match self {
+            Self::Cached(_) => None,
+            Self::Direct(direct) => Some(direct.hold(extent)),
+        }
+    }
+
+    /// Fills `into` from `at`.
+    pub(super) fn read(self, into: &mut [u8], at: ByteOffset) -> Result<(), BlockError> {
+        match self {
+            Self::Cached(file) => read_exact(file, into, at),
+            Self::Direct(direct) => direct.read(into, at),
+        }
+    }
+
+    /// Writes all of `from` at `at`.
+    pub(super) fn write(self, from: &[u8], at: ByteOffset) -> Result<(), BlockError> {
+        match self {
+            Self::Cached(file) => write_exact(file, from, at),
+            Self::Direct(direct) => direct.write(from, at),
+        }
+    }
+
+    /// Writes zeros over `extent`.
+    pub(super) fn write_zeros(self, extent: Extent) -> Result<(), BlockError> {
+        let mut done = ByteCount::ZERO;
+        while done < extent.length() {
+            let at = extent.start().checked_add(done).ok_or(BlockError::OutOfRange)?;
+            let left = extent.end().since(at).expect("not done yet").in_memory();
+            let zeros = &ZEROS[..ZEROS.len().min(left)];
+            self.write(zeros, at)?;
+            done = done.checked_add(ByteCount::of(zeros)).ok_or(BlockError::OutOfRange)?;
+        }
+        Ok(())
+    }
+}
+
 /// Fills `into` from `at`.
 pub(super) fn read_exact(file: &File, into: &mut [u8], at: ByteOffset) -> Result<(), BlockError> {
     let length = into.len();
@@ -34,11 +91,6 @@ pub(super) fn read_exact(file: &File, into: &mut [u8], at: ByteOffset) -> Result
 /// Writes all of `from` at `at`.
 pub(super) fn write_exact(file: &File, from: &[u8], at: ByteOffset) -> Result<(), BlockError> {
     step_through(from.len(), at, |done, at| pwrite(file, &from[done..], at))
-}
-
-/// Writes `length` zeros at `at`.
-pub(super) fn write_zeros(file: &File, length: usize, at: ByteOffset) -> Result<(), BlockError> {
-    step_through(length, at, |done, at| pwrite(file, &ZEROS[..ZEROS.len().min(length - done)], at))
 }
 
 /// Fills `into` from `at` if that takes no waiting for the disk.
@@ -123,7 +175,8 @@ mod tests {
     fn zeros_longer_than_the_static_buffer_are_written_whole() {
         let file = tempfile::tempfile().expect("a file");
         write_exact(&file, &[7; 200_000], ByteOffset::ZERO).expect("writes");
-        write_zeros(&file, 150_000, ByteOffset::new(1_000)).expect("writes");
+        let extent = Extent::new(ByteOffset::new(1_000), ByteCount::new(150_000)).expect("small");
+        Way::Cached(&file).write_zeros(extent).expect("writes");
         let mut bytes = vec![1; 200_000];
         read_exact(&file, &mut bytes, ByteOffset::ZERO).expect("reads");
         assert!(bytes[1_000..151_000].iter().all(|byte| *byte == 0));

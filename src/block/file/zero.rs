@@ -8,13 +8,11 @@
 //! has lost the cached writes to the range, and whatever was asked for, zeros must be made then; and a device known
 //! not to punch is never asked to.
 
-use std::fs::File;
-
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc::off_t;
 
-use super::transfer::write_zeros;
+use super::transfer::Way;
 use crate::block::{BlockError, Effort, Zeroing};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::units::{ByteCount, ByteOffset, Extent};
@@ -34,55 +32,51 @@ pub(super) enum Zeroer {
 }
 
 impl Zeroer {
-    /// Makes `extent` of `file` read as zeros.
-    pub(super) fn zero(&self, file: &File, extent: Extent, how: Zeroing, effort: Effort) -> Result<(), BlockError> {
-        let Self::Device { unit, offloads } = self else { return zero_file(file, extent, how, effort) };
-        let Some((head, middle, tail)) = split(extent, *unit) else { return write(file, extent, effort) };
+    /// Makes `extent` read as zeros.
+    pub(super) fn zero(&self, way: Way<'_>, extent: Extent, how: Zeroing, effort: Effort) -> Result<(), BlockError> {
+        let Self::Device { unit, offloads } = self else { return zero_file(way, extent, how, effort) };
+        let Some((head, middle, tail)) = split(extent, *unit) else { return write(way, extent, effort) };
         if effort == Effort::FastOnly && !offloads.load(Ordering::Relaxed) {
             return Err(BlockError::NotFast);
         }
-        zero_blocks(file, middle, how, offloads)?;
-        write(file, head, Effort::Any)?;
-        write(file, tail, Effort::Any)
+        zero_blocks(way, middle, how, offloads)?;
+        write(way, head, Effort::Any)?;
+        write(way, tail, Effort::Any)
     }
 
     /// Gives the space of `extent` back where that leaves zeros; leaves it unchanged otherwise.
-    pub(super) fn discard(&self, file: &File, extent: Extent) -> Result<(), BlockError> {
+    pub(super) fn discard(&self, way: Way<'_>, extent: Extent) -> Result<(), BlockError> {
         let Self::Device { unit, offloads } = self else {
-            return allocate(file, extent, FallocateFlags::FALLOC_FL_PUNCH_HOLE).map(drop);
+            return allocate(way, extent, FallocateFlags::FALLOC_FL_PUNCH_HOLE).map(drop);
         };
         match split(extent, *unit) {
             Some((_, middle, _)) if offloads.load(Ordering::Relaxed) => {
-                zero_blocks(file, middle, Zeroing::MayPunch, offloads)
+                zero_blocks(way, middle, Zeroing::MayPunch, offloads)
             }
             _ => Ok(()),
         }
     }
 }
 
-fn zero_file(file: &File, extent: Extent, how: Zeroing, effort: Effort) -> Result<(), BlockError> {
-    let punched = how == Zeroing::MayPunch && allocate(file, extent, FallocateFlags::FALLOC_FL_PUNCH_HOLE)?;
-    if punched || allocate(file, extent, FallocateFlags::FALLOC_FL_ZERO_RANGE)? {
+fn zero_file(way: Way<'_>, extent: Extent, how: Zeroing, effort: Effort) -> Result<(), BlockError> {
+    let punched = how == Zeroing::MayPunch && allocate(way, extent, FallocateFlags::FALLOC_FL_PUNCH_HOLE)?;
+    if punched || allocate(way, extent, FallocateFlags::FALLOC_FL_ZERO_RANGE)? {
         return Ok(());
     }
-    write(file, extent, effort)
+    write(way, extent, effort)
 }
 
 /// Zeroes whole blocks of a device, fast or not: once this has begun there is no way back (see the module).
-fn zero_blocks(file: &File, extent: Extent, how: Zeroing, offloads: &AtomicBool) -> Result<(), BlockError> {
+fn zero_blocks(way: Way<'_>, extent: Extent, how: Zeroing, offloads: &AtomicBool) -> Result<(), BlockError> {
     if how == Zeroing::MayPunch && offloads.load(Ordering::Relaxed) {
-        match allocate(file, extent, FallocateFlags::FALLOC_FL_PUNCH_HOLE) {
+        match allocate(way, extent, FallocateFlags::FALLOC_FL_PUNCH_HOLE) {
             Ok(true) => return Ok(()),
             Ok(false) => offloads.store(false, Ordering::Relaxed),
             Err(_) => (),
         }
     }
     // The kernel writes the zeros itself where the device cannot make them.
-    if allocate(file, extent, FallocateFlags::FALLOC_FL_ZERO_RANGE)? {
-        Ok(())
-    } else {
-        write(file, extent, Effort::Any)
-    }
+    if allocate(way, extent, FallocateFlags::FALLOC_FL_ZERO_RANGE)? { Ok(()) } else { write(way, extent, Effort::Any) }
 }
 
 /// `extent` as what lies before, in and behind its whole units; `None` where it holds none.
@@ -96,11 +90,12 @@ fn split(extent: Extent, unit: u64) -> Option<(Extent, Extent, Extent)> {
 }
 
 /// Asks the backing; `false` where it cannot.
-fn allocate(file: &File, extent: Extent, mode: FallocateFlags) -> Result<bool, BlockError> {
+fn allocate(way: Way<'_>, extent: Extent, mode: FallocateFlags) -> Result<bool, BlockError> {
     let place = |bytes: u64| off_t::try_from(bytes).map_err(|_| BlockError::OutOfRange);
     let (start, length) = (place(extent.start().get())?, place(extent.length().get())?);
+    let _held = way.hold(extent);
     loop {
-        match fallocate(file, mode | FallocateFlags::FALLOC_FL_KEEP_SIZE, start, length) {
+        match fallocate(way.file(), mode | FallocateFlags::FALLOC_FL_KEEP_SIZE, start, length) {
             Ok(()) => return Ok(true),
             Err(Errno::EINTR) => (),
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::ENODEV) => return Ok(false),
@@ -109,10 +104,10 @@ fn allocate(file: &File, extent: Extent, mode: FallocateFlags) -> Result<bool, B
     }
 }
 
-fn write(file: &File, extent: Extent, effort: Effort) -> Result<(), BlockError> {
+fn write(way: Way<'_>, extent: Extent, effort: Effort) -> Result<(), BlockError> {
     match effort {
         Effort::FastOnly if !extent.is_empty() => Err(BlockError::NotFast),
-        _ => write_zeros(file, extent.length().in_memory(), extent.start()),
+        _ => way.write_zeros(extent),
     }
 }
 

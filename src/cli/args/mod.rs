@@ -134,6 +134,9 @@ pub struct AttachArgs {
     /// Refuse writes; the backing is opened read-only and nothing is written to it
     #[arg(long)]
     pub(crate) read_only: bool,
+    /// Read and write the backing around the page cache (O_DIRECT): for volumes much larger than memory
+    #[arg(long)]
+    pub(crate) direct: bool,
     /// Only say whether the KMS would open it now
     #[arg(long)]
     pub(crate) dry_run: bool,

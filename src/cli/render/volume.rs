@@ -68,8 +68,9 @@ pub(crate) fn volume_card(volume: &Volume) -> String {
     table.render()
 }
 
-fn mode(attachment: &Attachment) -> &'static str {
-    if attachment.read_only { ", read-only" } else { "" }
+fn mode(attachment: &Attachment) -> String {
+    let words = [(attachment.read_only, ", read-only"), (attachment.direct, ", around the page cache")];
+    words.into_iter().filter_map(|(holds, word)| holds.then_some(word)).collect()
 }
 
 /// Why the last attach failed, in one line.

@@ -9,7 +9,8 @@ use crate::control::api::{Attach, Attachment, Detach, Volume};
 
 pub(super) fn attach(session: &Session, args: &AttachArgs) -> Result<(), CliError> {
     let path = route(&["volumes", &args.volume, "attach"]);
-    let body = Attach { read_only: args.read_only, dry_run: args.dry_run, accept_rollback: args.accept_rollback };
+    let &AttachArgs { read_only, direct, dry_run, accept_rollback, .. } = args;
+    let body = Attach { read_only, direct, dry_run, accept_rollback };
     if args.dry_run {
         let volume: Volume = session.client.send("POST", &path, &body)?;
         return session.console.answer(&volume, |volume| format!("{} would be attached now\n", describe(volume)));
