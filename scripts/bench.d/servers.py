@@ -48,13 +48,6 @@ class Daemon:
         self.call("volume", "create", name, "--size", str(size), "--key", "alias/bench", *create)
         return self.call("attach", name, *attach).strip()
 
-    def direct_options(self):
-        """How this build is told to bypass the page cache for one volume, as options of `attach` above."""
-        for place, words in (("create", ("volume", "create")), ("attach", ("attach",))):
-            if "--direct" in self.call(*words, "--help").split():
-                return {place: ("--direct",)}
-        raise NotMeasured("this build has no O_DIRECT per volume (no option --direct of volume create or attach)")
-
     def backing(self, name):
         return Path(json.loads(self.call("volume", "show", name, "--json"))["backing"])
 
@@ -172,7 +165,7 @@ class Place:
         daemon = Daemon(self.bench, self, name)
         size = self.bench.cold_bytes
         try:
-            uri = daemon.attach("v", size, **(daemon.direct_options() if direct else {}))
+            uri = daemon.attach("v", size, attach=("--direct",) if direct else ())
             fio([{"ioengine": "nbd", "uri": uri, "rw": "write", "bs": "1M", "iodepth": 4, "size": size, "refill_buffers": None}], {})
         except NotMeasured:
             daemon.end()
