@@ -7,7 +7,7 @@ use super::deadline::Patience;
 use super::open::of_volume;
 use super::state::Work;
 use super::{AttachError, Registry, VolumeRef, VolumeView};
-use crate::block::Caching;
+use crate::block::{BlockDeviceExt, Caching};
 use crate::block::file::{Access, FileDevice};
 use crate::kms::Principal;
 use crate::volume::{Condition, Header, Record, Rollback, Unverified, Wanted};
@@ -36,6 +36,9 @@ impl Registry {
         let data_key = self.unwrap(&provisional, &header, caller, patience)?;
         let verified = header.verify(data_key, None, Rollback::Refuse);
         let (volume, _keys) = verified.map_err(|source| of_volume(&provisional, source))?;
+        // Whoever wrote it may not have synced it, and the record must not be ahead of what is on the disk.
+        let synced = backing.device.flush();
+        synced.map_err(|source| AttachError::Storage { path: provisional.backing.clone(), source })?;
         let (fingerprint, generation, mac) = volume.identity();
         let record = Record { fingerprint, generation, mac, ..provisional };
         let id = record.id.clone();

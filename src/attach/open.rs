@@ -16,7 +16,7 @@ use super::state::{Phase, Work};
 use super::{AttachError, AttachOptions, Registry, VolumeRef, VolumeView};
 use crate::block::file::Access;
 use crate::block::poison::Poison;
-use crate::block::{BlockDevice, BlockError, Caching};
+use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Caching};
 use crate::kms::{DataKey, KeyName, Principal};
 use crate::names::VolumeId;
 use crate::sync::Arc;
@@ -150,6 +150,10 @@ impl Registry {
         report_standing(record, volume.standing());
         if !options.read_only {
             volume.begin_generation(&*backing.device).map_err(|source| of_volume(record, source))?;
+        } else if volume.standing() != Standing::Same {
+            // Whoever wrote it may have been killed before it was synced, and the record must not be ahead of the disk.
+            let synced = backing.device.flush();
+            synced.map_err(|source| AttachError::Storage { path: record.backing.clone(), source })?;
         }
         let failed = Arc::new(AtomicBool::new(false));
         let poison: Arc<dyn BlockDevice> =

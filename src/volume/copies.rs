@@ -1,7 +1,8 @@
 //! The two copies of a header on the backing: read both, take the newer valid one, write both so that one always holds.
 //!
 //! A write goes to one copy, is synced, goes to the other, is synced: at every moment one copy is whole, and nothing is
-//! overwritten twice between two syncs. The copy that was not chosen (older, damaged, or an equal twin) comes first.
+//! overwritten twice between two syncs. The copy that was not chosen (older, damaged, or an equal twin) comes first, and
+//! before it a sync: what was read may have been written by a process that was killed before it could sync it.
 //! A copy is never repaired silently, and never where something else has put its signature.
 
 use crate::block::signature::{self, Finding, Mark};
@@ -183,6 +184,8 @@ pub(super) fn write_next(
     states: &mut [CopyState; 2],
 ) -> Result<bool, BlockError> {
     let other = 1 - chosen;
+    // Even where nothing is written: what was read is recorded.
+    device.flush()?;
     if let Some(name) = anothers_mark(device, &states[other])? {
         tracing::warn!(copy = other, "{name} lies where a header copy belongs: it is left alone");
         return Ok(false);

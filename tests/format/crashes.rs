@@ -8,6 +8,7 @@ use envol::volume::{self, Record, Rollback, Standing, VolumeError};
 
 use crate::support::{FakeKms, ID, caller, copy, device_for, make, open_device, spec, used};
 
+#[derive(Clone)]
 enum Logged {
     Write(usize, Vec<u8>),
     Sync,
@@ -111,6 +112,28 @@ fn a_crash_at_any_point_of_an_update_leaves_the_old_or_the_new_generation() {
     assert_eq!(seen.len(), 2, "crashes before and after were among them");
 }
 
+/// A kill loses nothing that the kernel has: the next process reads what a power cut may still take or tear.
+#[test]
+fn a_header_that_a_killed_process_wrote_is_synced_before_its_other_copy_is_written() {
+    let (record, image) = used(ID, 3);
+    let (_, generation, log) = begin(&image, &record);
+    let mut cached = image.clone();
+    let mut states = 0;
+    for (number, entry) in log.iter().enumerate() {
+        let Logged::Write(at, bytes) = entry else { continue };
+        cached[*at..at + bytes.len()].copy_from_slice(bytes);
+        let (_, found, second) = begin(&cached, &record);
+        assert_eq!(found, generation + 1, "it was read from the page cache");
+        let both = [&log[..=number], &second].concat();
+        states += each_crash(&image, &both, |crashed| {
+            let (_, left, _) = begin(crashed, &record);
+            assert!((generation..=found + 1).contains(&left), "{left}");
+        });
+    }
+    // Each of the two writes is torn in every way, and both of the second process after it.
+    assert!(states >= 2 * 3 * 9, "{states}");
+}
+
 #[test]
 fn a_crash_at_any_point_of_making_leaves_a_volume_or_none() {
     let recorder = Recorder::new(device_for(&spec(ID)));
@@ -159,7 +182,7 @@ impl BlockDevice for Failing {
 #[test]
 fn an_update_that_fails_at_any_point_leaves_a_volume_that_opens() {
     let (record, image) = used(ID, 2);
-    for spare in 0..4 {
+    for spare in 0..5 {
         let device = Failing { device: MemoryDevice::holding(&image, false), spare: Mutex::new(u64::MAX) };
         let (mut verified, _) = open_device(&device, &FakeKms::HONEST, Some(&record), Rollback::Refuse).expect("opens");
         *device.spare.lock() = spare;

@@ -9,3 +9,4 @@ mod oracle;
 mod restart;
 #[path = "../support/mod.rs"]
 mod support;
+mod syncs;

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use envol::attach::AttachOptions;
+use envol::attach::{AttachError, AttachOptions};
+use envol::block::fault::{Rule, Target};
 use envol::block::file::{Access, FileDevice};
 use envol::crypto::digest::sha256;
 use envol::kms::KeyName;
 use envol::volume::{self, CreateSpec, Rollback};
+use nix::errno::Errno;
 
+use crate::script::Act;
 use crate::world::{WRITABLE, World, caller, volume as named};
 
 const HEADER_AREA: usize = 1 << 20;
@@ -132,6 +135,45 @@ fn a_header_ahead_of_its_record_is_accepted() {
     std::fs::write(&file, before).expect("writable");
     world.start();
     world.attach("db").expect("the crash came between header and record");
+}
+
+/// Attaches or adds with a disk whose syncs fail; the error.
+fn while_no_sync_succeeds(world: &World, ask: impl FnOnce() -> AttachError + Send) -> AttachError {
+    world.kms.next([Act::Hang]);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(ask);
+        world.kms.wait_inside(1);
+        world.disk().add(Rule::always(Target::Flush, Errno::EIO));
+        world.kms.release();
+        asking.join().expect("no panic")
+    })
+}
+
+#[test]
+fn a_header_is_recorded_only_once_it_is_synced_whoever_wrote_it() {
+    let mut world = World::new();
+    let record = world.create("db").record;
+    let file = world.settings.state_dir.join("records").join(format!("{}.json", record.id));
+    let before = std::fs::read(&file).expect("readable");
+    world.attach("db").expect("attached");
+    world.crash();
+    std::fs::write(&file, &before).expect("writable");
+    world.start();
+    let read_only = AttachOptions { read_only: true, rollback: Rollback::Refuse };
+    let attach = || world.registry().attach(&caller(), &named("db"), read_only);
+    let error = while_no_sync_succeeds(&world, || attach().expect_err("a disk that does not sync"));
+    assert_eq!((error.exit_code(), error.code()), (8, "storage.failed"));
+    assert_eq!(world.show("db").record.generation, record.generation, "nothing is remembered of it");
+    attach().expect("now it is synced");
+    assert_eq!(world.show("db").record.generation, record.generation + 1);
+    world.detach("db").expect("detached");
+
+    world.registry().forget(&named("db")).expect("forgotten");
+    let add = || world.registry().add(&caller(), record.backing.clone());
+    let error = while_no_sync_succeeds(&world, || add().expect_err("a disk that does not sync"));
+    assert_eq!((error.exit_code(), error.code()), (8, "storage.failed"));
+    world.registry().show(&named("db")).expect_err("it was not taken in");
+    add().expect("now it is synced");
 }
 
 #[test]

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 /// A running daemon, stopped and checked when dropped.
 pub(crate) struct Daemon {
     directory: TempDir,
+    /// The program that runs the daemon, and its options; none where it runs by itself.
+    under: Vec<String>,
     arguments: Vec<String>,
     process: Option<Child>,
 }
@@ -34,12 +36,33 @@ impl Daemon {
         Self::start_as(&[&["kms", "serve"], arguments].concat())
     }
 
-    fn start_as(words: &[&str]) -> Self {
-        let directory = tempfile::Builder::new().prefix("envol-test-").tempdir().expect("a temporary directory");
-        let arguments = words.iter().map(ToString::to_string).collect();
-        let mut daemon = Self { directory, arguments, process: None };
+    /// One in a directory of its own in `place`, run by strace, which writes the calls of `options` to [`Daemon::trace`].
+    pub(crate) fn start_traced(place: &Path, options: &[&str]) -> Self {
+        let directory = Self::directory_in(place);
+        let trace = directory.path().join("trace");
+        // With -D it is the daemon that is our child, and is stopped as ever.
+        let under = ["strace", "-D", "-f", "-qq", "-o", trace.to_str().expect("plain text")];
+        let under = under.iter().chain(options).map(ToString::to_string).collect();
+        let mut daemon = Self { directory, under, arguments: vec!["daemon".into()], process: None };
         daemon.run();
         daemon
+    }
+
+    fn start_as(words: &[&str]) -> Self {
+        let arguments = words.iter().map(ToString::to_string).collect();
+        let directory = Self::directory_in(&std::env::temp_dir());
+        let mut daemon = Self { directory, under: vec![], arguments, process: None };
+        daemon.run();
+        daemon
+    }
+
+    fn directory_in(place: &Path) -> TempDir {
+        tempfile::Builder::new().prefix("envol-test-").tempdir_in(place).expect("a temporary directory")
+    }
+
+    /// The system calls that [`Daemon::start_traced`] asked for, so far.
+    pub(crate) fn trace(&self) -> String {
+        std::fs::read_to_string(self.path().join("trace")).expect("it is traced")
     }
 
     /// Its temporary directory; the state directory is `state` in it.
@@ -59,7 +82,7 @@ impl Daemon {
     /// Starts it on the same state directory again.
     pub(crate) fn run(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let mut command = self.command();
+        let mut command = self.command_under(&self.under);
         command.args(&self.arguments).stdin(Stdio::null()).stderr(Stdio::piped());
         // A test that is killed must not leave a daemon behind.
         // SAFETY: prctl is async-signal-safe and touches nothing of ours.
@@ -118,7 +141,13 @@ impl Daemon {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_envol"));
+        self.command_under(&[])
+    }
+
+    /// envol, run by the program that `under` names, if it names one.
+    fn command_under(&self, under: &[String]) -> Command {
+        let words: Vec<&str> = under.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_envol")]).collect();
+        let mut command = command(&words);
         command.arg("--socket").arg(self.control_socket());
         command.env("ENVOL_STATE_DIR", self.path().join("state"));
         command
