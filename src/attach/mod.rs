@@ -38,6 +38,7 @@ pub use crate::block::Caching;
 pub use attachment::{Attachment, ClientGuard};
 pub use error::AttachError;
 pub use events::{EventLog, Watch};
+pub use records::RecordFiles;
 pub use registry::{Layer, Registry};
 
 /// A volume as people name it: by name or by id.

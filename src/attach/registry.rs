@@ -12,7 +12,7 @@ use super::attachment::Attachment;
 use super::deadline::{Bounded, Door, Patience, Stop};
 use super::detach::Ending;
 use super::placement::Placement;
-use super::records::{Records, make_private_dir};
+use super::records::{Directory, RecordFiles, Records, make_private_dir};
 use super::state::{Conflict, Phase, Step, Work};
 use super::{AttachError, EventLog, KmsTable, LastRefusal, Settings, State, VolumeRef, VolumeView, backing};
 use crate::block::BlockDevice;
@@ -84,9 +84,25 @@ impl Registry {
         layer: Layer,
     ) -> Result<Arc<Self>, AttachError> {
         let about = |source| AttachError::State { path: settings.state_dir.clone(), source };
+        let records = Directory::open(settings.state_dir.join("records")).map_err(about)?;
+        Self::open_with(settings, kms, events, layer, Box::new(records))
+    }
+
+    /// As [`Registry::open_over`], with the records in `records`.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn open_with(
+        settings: Settings,
+        kms: KmsTable,
+        events: Arc<EventLog>,
+        layer: Layer,
+        records: Box<dyn RecordFiles>,
+    ) -> Result<Arc<Self>, AttachError> {
+        let about = |source| AttachError::State { path: settings.state_dir.clone(), source };
         let volumes = settings.state_dir.join("volumes");
         make_private_dir(&volumes).map_err(about)?;
-        let records = Records::open(settings.state_dir.join("records")).map_err(about)?;
+        let records = Records::new(records);
         let table = Table::of(records.load().map_err(about)?);
         let placement = Placement::new(volumes, &settings.volume_dirs);
         Ok(Arc::new_cyclic(|me| Self {

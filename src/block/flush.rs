@@ -13,7 +13,7 @@ use crate::sync::{Condvar, Mutex};
 
 /// The syncs of one descriptor.
 #[derive(Debug, Default)]
-pub(super) struct SharedSync {
+pub struct SharedSync {
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -49,7 +49,7 @@ impl State {
 
 impl SharedSync {
     /// Nothing synced yet.
-    pub(super) const fn new() -> Self {
+    pub const fn new() -> Self {
         let state = State { started: 0, ended: 0, waiting: 0, failed: None };
         Self { state: Mutex::new(state), ended: Condvar::new() }
     }
@@ -58,7 +58,7 @@ impl SharedSync {
     ///
     /// # Errors
     /// [`BlockError::System`] where that sync failed, [`BlockError::Poisoned`] where an earlier one had.
-    pub(super) fn flush(&self, sync: impl FnOnce() -> Result<(), Errno>) -> Result<(), BlockError> {
+    pub fn flush(&self, sync: impl FnOnce() -> Result<(), Errno>) -> Result<(), BlockError> {
         let mut state = self.state.lock();
         let mine = state.started + 1;
         state.waiting += 1;

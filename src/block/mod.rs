@@ -12,9 +12,10 @@
 pub mod engine;
 pub mod fault;
 pub mod file;
-mod flush;
+pub mod flush;
 pub mod memory;
 pub mod poison;
+pub mod record;
 pub mod signature;
 
 use std::fs::File;
