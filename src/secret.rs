@@ -1,7 +1,7 @@
 //! Secret memory: bytes that are keys, or from which keys follow.
 //!
-//! A [`Secret`] has one owner and lives in locked pages of its own (`sys::locked`): never swapped, not in a core dump,
-//! not inherited by a fork, wiped on drop. It is never Clone, Debug, Serialize or `==`. Code that needs the bytes calls
+//! A [`Secret`] has one owner and lives in the one arena of locked memory (`sys::locked`): never swapped, not in a core
+//! dump, not inherited by a fork, wiped on drop. It is never Clone, Debug, Serialize or `==`. Code that needs the bytes calls
 //! [`Secret::expose`] and keeps the borrow short.
 
 use crate::sys::locked::{LockedMemory, LockingFailed};
@@ -13,7 +13,7 @@ impl<const N: usize> Secret<N> {
     /// `N` zero bytes, to be filled in place.
     ///
     /// # Errors
-    /// Where the pages cannot be locked (RLIMIT_MEMLOCK): a key is never held in memory that may be swapped.
+    /// Where no memory can be locked (RLIMIT_MEMLOCK): a key is never held in memory that may be swapped.
     pub fn zeroed() -> Result<Self, LockingFailed> {
         LockedMemory::zeroed(N).map(Self)
     }

@@ -300,7 +300,8 @@ pub struct Status {
     /// Where the embedded KMS is served in AWS's protocol: URLs, and paths of unix sockets.
     #[serde(default)]
     pub kms_endpoints: Vec<String>,
-    /// How keys are kept in memory: `locked` (mlock).
+    /// What keys lie in: `memfd_secret` (pages that only the daemon can read), `mlock` (locked, left out of cores; root can
+    /// read them) or `insecure_unlocked` (can be swapped).
     pub key_memory: String,
     /// What carries out reads that wait for a disk: `io_uring` or `threads`.
     pub io: String,

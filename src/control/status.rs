@@ -8,6 +8,7 @@ use super::problem::Refused;
 use super::work::carry_out;
 use super::{Operated, api, view};
 use crate::sync::Arc;
+use crate::sys::locked;
 
 pub(super) async fn status(
     State(operated): State<Arc<Operated>>,
@@ -24,7 +25,7 @@ pub(super) async fn status(
             state_dir: about.state_dir.to_string_lossy().into_owned(),
             listeners: about.listeners.iter().map(|listener| listener.uri("")).collect(),
             kms_endpoints: about.kms_endpoints.clone(),
-            key_memory: "locked".to_owned(),
+            key_memory: locked::kind().map(|kind| kind.to_string()).unwrap_or_default(),
             io: about.io.to_string(),
             connections: (operated.connections)(),
             traffic: volumes.iter().filter_map(view::traffic).collect(),

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use serde::Serialize;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use super::extract::{CalledBy, NamedVolume, Nothing, Sent, volume_name};
 use super::problem::{Fault, Refused};
@@ -18,6 +18,8 @@ use super::{Operated, api, view};
 use crate::attach::{AttachOptions, Caching, CreateRequest, Force};
 use crate::kms::KeyName;
 use crate::sync::Arc;
+use crate::sys::registers;
+use crate::sys::wipes::{self, Wipe};
 use crate::units::{ByteCount, SectorSize};
 use crate::volume::{Progress, Rollback};
 
@@ -178,10 +180,12 @@ pub(super) async fn export_key(
         let answer = Exported { table: &key.table, warnings: &key.warnings };
         // Room for all of it from the start: growing would leave unwiped copies behind.
         let warnings: usize = key.warnings.iter().map(|warning| 6 * warning.len() + 4).sum();
-        let mut body = Zeroizing::new(Vec::with_capacity(6 * key.table.len() + warnings + 64));
-        serde_json::to_writer(&mut *body, &answer)
+        let mut body = Wiped(Vec::with_capacity(6 * key.table.len() + warnings + 64));
+        serde_json::to_writer(&mut body.0, &answer)
             .map_err(|error| Refused::new(Fault::Internal, "internal", error.to_string()))?;
-        let body = Bytes::from_owner(Wiped(body));
+        // The text went through them, and this thread may wait long for its next work.
+        registers::wipe();
+        let body = Bytes::from_owner(body);
         Ok(([(CONTENT_TYPE, "application/json")], Body::from(body)).into_response())
     })
     .await
@@ -195,7 +199,15 @@ struct Exported<'a> {
 }
 
 /// Bytes that are wiped when the last view of them is dropped.
-struct Wiped(Zeroizing<Vec<u8>>);
+struct Wiped(Vec<u8>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        if wipes::takes_place(Wipe::Answers) {
+            self.0.zeroize();
+        }
+    }
+}
 
 impl AsRef<[u8]> for Wiped {
     fn as_ref(&self) -> &[u8] {

@@ -1,16 +1,22 @@
-//! Stack memory that held key material, wiped after use.
+//! Stack memory and registers that held key material, wiped after use.
+
+use crate::sys::registers;
+use crate::sys::wipes::{self, Wipe};
 
 /// More than any function of this folder and the crypto crates below it uses: found by scanning the memory of a process
 /// for its keys, in a debug and a release build.
 const WIPED_BYTES: usize = 8 << 10;
 
-/// Runs `work`, then wipes the stack that it used.
+/// Runs `work`, then wipes the stack and the vector registers that it used.
 ///
 /// The crypto crates wipe their values on drop, but not the copies that a move leaves behind, nor spilled registers.
 /// The language promises nothing about such copies, so this is done in addition to wiping values, never instead.
 pub(super) fn wiped_after<R>(work: impl FnOnce() -> R) -> R {
     let result = in_a_frame_of_its_own(work);
-    wipe();
+    if wipes::takes_place(Wipe::Stack) {
+        wipe();
+        registers::wipe();
+    }
     result
 }
 

@@ -9,6 +9,7 @@
 //! account = "000000000000"               # in ARNs
 //! region = "us-east-1"                   # in ARNs
 //! log_format = "human"                   # or "json"
+//! key_memory = "auto"                    # or memfd_secret, mlock, insecure_unlocked: what keys lie in
 //!
 //! [nbd]
 //! listen = ["127.0.0.1:10809"]           # loopback only; every local user can then use every attached volume
@@ -44,6 +45,7 @@ use super::{LogFormat, Options};
 use crate::block::engine::Choice;
 use crate::crypto::xts::{Engine, EngineRefused, VARIABLE};
 use crate::kms::wire::{Address, BadAddress};
+use crate::sys::locked::KeyMemoryChoice;
 use crate::units::ByteCount;
 use crate::{limits, places};
 
@@ -61,6 +63,8 @@ pub(super) struct Config {
     pub(super) account: String,
     pub(super) region: String,
     pub(super) log_format: LogFormat,
+    /// What keys lie in.
+    pub(super) key_memory: KeyMemoryChoice,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) insecure_listen: Vec<SocketAddr>,
     /// Memory for NBD requests in flight.
@@ -132,6 +136,7 @@ struct Written {
     account: Option<Spanned<String>>,
     region: Option<Spanned<String>>,
     log_format: Option<LogFormat>,
+    key_memory: KeyMemoryChoice,
     nbd: WrittenNbd,
     data_path: WrittenDataPath,
     timings: WrittenTimings,
@@ -273,6 +278,7 @@ impl Written {
             account: self.account.map_or(Ok("000000000000".to_owned()), account)?,
             region: self.region.map_or(Ok("us-east-1".to_owned()), region)?,
             log_format: self.log_format.unwrap_or_default(),
+            key_memory: self.key_memory,
             listen,
             insecure_listen,
             in_flight,
@@ -430,6 +436,7 @@ mod tests {
             ("state_dir = \"state\"", 1),
             ("group = \"no such group\"", 1),
             ("log_format = \"xml\"", 1),
+            ("\nkey_memory = \"unlocked\"", 2),
             ("[data_path]\ncipher = \"rot13\"", 2),
             ("[data_path]\ncipher = \"\"", 2),
             ("[data_path]\nengine = \"auto\"", 2),

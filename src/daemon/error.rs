@@ -9,6 +9,7 @@ use crate::block::engine::EngineError;
 use crate::kms::embedded::OpenError;
 use crate::kms::wire;
 use crate::nbd::ListenError;
+use crate::sys::locked::{KeyMemoryChoice, LockingFailed};
 
 /// Why the daemon did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,17 @@ pub enum DaemonError {
         /// What the system said.
         source: io::Error,
     },
+    /// Resource: the memory that keys lie in, as the configuration asks for it.
+    #[error("key memory, as key_memory = {asked:?} asks for it")]
+    KeyMemory {
+        /// What was asked for.
+        asked: KeyMemoryChoice,
+        /// What the system said.
+        source: LockingFailed,
+    },
+    /// Resource: what every daemon gives up before it holds a key.
+    #[error("the daemon cannot be kept from being dumped")]
+    Seal(#[source] io::Error),
     /// Where NBD was to be served.
     #[error("NBD cannot be served at {at}")]
     Listen {
@@ -97,7 +109,11 @@ impl DaemonError {
     /// The exit code (product.md).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Engine(_) | Self::UnsafeStateDir(_) | Self::Inherited { .. } => 2,
+            Self::Config(_)
+            | Self::Engine(_)
+            | Self::KeyMemory { .. }
+            | Self::UnsafeStateDir(_)
+            | Self::Inherited { .. } => 2,
             Self::AnotherDaemon(_) | Self::SocketInUse(_) => 4,
             Self::Listen { source, .. } => of_listening(source),
             Self::KmsListen { source, .. } => match source {
@@ -108,7 +124,7 @@ impl DaemonError {
             Self::Socket { source, .. } => of_system(source),
             Self::StateDir { .. } | Self::Kms(_) | Self::Events { .. } => 8,
             Self::Volumes(source) => source.exit_code(),
-            Self::Threads(_) => 1,
+            Self::Threads(_) | Self::Seal(_) => 1,
         }
     }
 }

@@ -28,6 +28,8 @@ use crate::kms::wire;
 use crate::limits;
 use crate::nbd::{Bounds, Listener, Server};
 use crate::sync::{Arc, Mutex};
+use crate::sys::hardening;
+use crate::sys::locked::{self, KeyMemory};
 
 /// Threads that carry the control API's connections; the operations run on others.
 const CONTROL_THREADS: usize = 2;
@@ -45,6 +47,8 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     logging::start(config.log_format);
     say_cipher(cipher);
     umask(Mode::from_bits_truncate(0o077));
+    hardening::seal_process().map_err(DaemonError::Seal)?;
+    choose_key_memory(&config)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .max_blocking_threads(2 * limits::CONTROL_CONNECTIONS_MAX)
@@ -71,6 +75,20 @@ fn say_cipher(cipher: Engine) {
     if !cipher.encrypts() {
         warn!("NOTHING IS ENCRYPTED: this is a build for benchmarks, and its cipher is null. Keep no data in it.");
     }
+}
+
+/// Keys lie there from now on; a memory that is not as safe as it could be is told loudly.
+fn choose_key_memory(config: &Config) -> Result<(), DaemonError> {
+    let asked = config.key_memory;
+    let memory = locked::choose(asked).map_err(|source| DaemonError::KeyMemory { asked, source })?;
+    info!(%memory, "keys are held");
+    if memory == KeyMemory::InsecureUnlocked {
+        warn!("KEYS CAN BE SWAPPED: memory cannot be locked, and the configuration says to go on");
+    }
+    if cfg!(feature = "leave-secrets") {
+        warn!("KEYS CAN BE LEFT BEHIND: this is a build for the tests of wiping. Keep no data in it.");
+    }
+    Ok(())
 }
 
 /// The signals that mean something to the daemon.

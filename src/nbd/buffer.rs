@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::reply::DATA_HEADER_MAX;
 use crate::sys::pages::Pages;
+use crate::sys::wipes::{self, Wipe};
 
 /// The data starts here: aligned, and behind room for a header.
 const START: usize = 4096;
@@ -87,7 +88,10 @@ impl Lent<'_> {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // Memory that is still away was never given back: nothing was deciphered in it.
-        if self.used > 0 && !self.memory.bytes().is_empty() {
+        if !wipes::takes_place(Wipe::Buffers) {
+            // Unmapped memory is gone as well as wiped memory is: what is to be found has to stay.
+            std::mem::replace(&mut self.memory, Pages::none()).leave();
+        } else if self.used > 0 && !self.memory.bytes().is_empty() {
             self.memory.wipe(START - DATA_HEADER_MAX..START + self.used);
         }
     }

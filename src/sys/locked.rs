@@ -1,20 +1,36 @@
-//! Locked memory: private pages that are never swapped, dumped or inherited, wiped before they are given back.
-
-use std::ptr::NonNull;
+//! Locked memory: bytes of the arena that are never swapped, dumped or inherited, wiped before they are given back. The
+//! vector registers of the thread are wiped with them: bytes are copied through these, and whoever gives a secret back is
+//! done with it.
 
 use nix::errno::Errno;
-use nix::sys::mman::{MmapAdvise, madvise, mlock};
 use zeroize::Zeroize;
 
-use super::pages::Pages;
+use super::arena::{self, Slot};
+pub use super::chunk::{KeyMemory, KeyMemoryChoice};
+use super::registers;
+use super::wipes::{self, Wipe};
 
-/// The pages could not be locked, so no secret was put there.
+/// The memory could not be locked, so no secret was put there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("cannot lock memory for keys ({0}); raise the limit on locked memory (RLIMIT_MEMLOCK, LimitMEMLOCK=)")]
 pub struct LockingFailed(pub Errno);
 
-/// Zeroed, locked, page-aligned bytes; wiped and unmapped on drop.
-pub struct LockedMemory(Pages);
+/// Zeroed bytes, aligned to 64; wiped on drop.
+pub struct LockedMemory(Slot);
+
+/// Makes `choice` the memory that the secrets of this process lie in; to be called before there is one. Answers what is
+/// to be had of it.
+///
+/// # Errors
+/// Nothing of it is.
+pub fn choose(choice: KeyMemoryChoice) -> Result<KeyMemory, LockingFailed> {
+    arena::choose(choice).map_err(LockingFailed)
+}
+
+/// What the secrets of this process lie in, the worst of it; `None` where it had none yet.
+pub fn kind() -> Option<KeyMemory> {
+    arena::kind()
+}
 
 impl LockedMemory {
     /// `length` zero bytes (one at the least).
@@ -22,16 +38,7 @@ impl LockedMemory {
     /// # Errors
     /// Where mapping or locking fails; nothing is left behind.
     pub fn zeroed(length: usize) -> Result<Self, LockingFailed> {
-        let mut memory = Self(Pages::map(length).map_err(LockingFailed)?);
-        let bytes = memory.bytes_mut();
-        let (start, length) = (NonNull::from(&mut *bytes).cast(), bytes.len());
-        // SAFETY: the range is the mapping just made, and none of the calls changes what it holds.
-        unsafe {
-            mlock(start, length).map_err(LockingFailed)?;
-            madvise(start, length, MmapAdvise::MADV_DONTDUMP).map_err(LockingFailed)?;
-            madvise(start, length, MmapAdvise::MADV_WIPEONFORK).map_err(LockingFailed)?;
-        }
-        Ok(memory)
+        Slot::take(length).map(Self).map_err(LockingFailed)
     }
 
     /// The bytes.
@@ -47,7 +54,10 @@ impl LockedMemory {
 
 impl Drop for LockedMemory {
     fn drop(&mut self) {
-        self.bytes_mut().zeroize();
+        if wipes::takes_place(Wipe::Memory) {
+            self.bytes_mut().zeroize();
+            registers::wipe();
+        }
     }
 }
 
@@ -61,5 +71,11 @@ mod tests {
         assert!(memory.bytes().iter().all(|b| *b == 0));
         memory.bytes_mut().fill(7);
         assert_eq!(memory.bytes(), [7; 5000]);
+    }
+
+    #[test]
+    fn what_lies_in_memory_is_told() {
+        let _memory = LockedMemory::zeroed(1).expect("locks");
+        assert!(kind().is_some_and(|kind| kind <= KeyMemory::Mlock));
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use super::locked::{LockedMemory, LockingFailed};
 
-/// A value that never moves out of its locked pages; dropped in place, then its pages are wiped.
+/// A value that never moves out of its locked memory; dropped in place, then that is wiped.
 pub(crate) struct Locked<T> {
     memory: LockedMemory,
     owns: PhantomData<T>,
@@ -16,12 +16,12 @@ impl<T> Locked<T> {
     /// The value that `fill` writes into the slot, which lies in locked memory from the start.
     ///
     /// # Errors
-    /// Where the pages cannot be locked; `fill` is not called then.
+    /// Where no memory can be locked; `fill` is not called then.
     pub(crate) fn filled_by(fill: impl FnOnce(&mut MaybeUninit<T>) -> &mut T) -> Result<Self, LockingFailed> {
-        const { assert!(align_of::<T>() <= 4096, "pages are aligned to 4096 bytes at the least") };
+        const { assert!(align_of::<T>() <= 64, "locked memory is aligned to 64 bytes") };
         let mut memory = LockedMemory::zeroed(size_of::<T>())?;
         let slot = memory.bytes_mut().as_mut_ptr().cast::<MaybeUninit<T>>();
-        // SAFETY: the pages are as long as a T, aligned beyond it, and borrowed by nobody else.
+        // SAFETY: the memory is as long as a T, aligned for it, and borrowed by nobody else.
         let slot = unsafe { &mut *slot };
         let slot_address = slot.as_ptr();
         let filled = fill(slot);
@@ -34,14 +34,14 @@ impl<T> Deref for Locked<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: `filled_by` left an initialised T at the start of the pages, and nothing else writes there.
+        // SAFETY: `filled_by` left an initialised T at the start of the memory, and nothing else writes there.
         unsafe { &*self.memory.bytes().as_ptr().cast() }
     }
 }
 
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
-        // SAFETY: the T is initialised and is reached no more; its pages outlive this call and are wiped after it.
+        // SAFETY: the T is initialised and is reached no more; its memory outlives this call and is wiped after it.
         unsafe { std::ptr::drop_in_place(self.memory.bytes_mut().as_mut_ptr().cast::<T>()) }
     }
 }

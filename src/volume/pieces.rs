@@ -6,6 +6,7 @@
 use zeroize::Zeroize;
 
 use crate::block::{BlockDeviceExt, BlockError, Durability};
+use crate::sys::wipes::{self, Wipe};
 use crate::units::{ByteCount, ByteOffset, Extent, PIECE};
 
 use super::encrypted::EncryptedDevice;
@@ -64,7 +65,8 @@ impl EncryptedDevice {
                 self.inner.read_at(self.below(part.start()), bytes)?;
                 self.decrypt(part.start(), bytes)?;
             } else {
-                let (_, piece) = self.read_piece(part)?;
+                let mut piece = PieceBuffer([0; 512]);
+                self.read_piece(part, &mut piece)?;
                 bytes.copy_from_slice(&piece.0[within_piece(part)]);
             }
         }
@@ -105,7 +107,8 @@ impl EncryptedDevice {
 
     fn change_part(&self, part: Extent, change: Change<'_>) -> Result<(), BlockError> {
         let _exclusive = self.stripes.exclude(part.start());
-        let (was_hole, mut piece) = self.read_piece(part)?;
+        let mut piece = PieceBuffer([0; 512]);
+        let was_hole = self.read_piece(part, &mut piece)?;
         let changed = &mut piece.0[within_piece(part)];
         match change {
             Change::Bytes(bytes) => changed.copy_from_slice(bytes),
@@ -118,14 +121,14 @@ impl EncryptedDevice {
         self.inner.write_at(self.below(start), &mut piece.0, Durability::Cached)
     }
 
-    /// The plaintext of the piece that `part` lies in, and whether it is zero ciphertext in a thin volume.
-    fn read_piece(&self, part: Extent) -> Result<(bool, PieceBuffer), BlockError> {
-        let mut piece = PieceBuffer([0; 512]);
+    /// Fills `piece` with the plaintext of the piece that `part` lies in; whether that is zero ciphertext in a thin volume.
+    /// It is filled where it lies, since a move would leave a copy behind that nobody wipes.
+    fn read_piece(&self, part: Extent, piece: &mut PieceBuffer) -> Result<bool, BlockError> {
         let start = piece_start(part);
         self.inner.read_at(self.below(start), &mut piece.0)?;
         let is_hole = !self.thick && is_zero(&piece.0);
         self.decrypt(start, &mut piece.0)?;
-        Ok((is_hole, piece))
+        Ok(is_hole)
     }
 }
 
@@ -141,7 +144,9 @@ fn within_piece(part: Extent) -> std::ops::Range<usize> {
 
 impl Drop for PieceBuffer {
     fn drop(&mut self) {
-        self.0.zeroize();
+        if wipes::takes_place(Wipe::Buffers) {
+            self.0.zeroize();
+        }
     }
 }
 

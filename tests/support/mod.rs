@@ -17,6 +17,7 @@ pub(crate) struct Daemon {
     /// The program that runs the daemon, and its options; none where it runs by itself.
     under: Vec<String>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -28,12 +29,17 @@ impl Daemon {
 
     /// One with further arguments of `envol daemon`.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        Self::start_as(&[&["daemon"], arguments].concat())
+        Self::start_as(&[&["daemon"], arguments].concat(), &[])
+    }
+
+    /// One with further arguments, and variables in its environment.
+    pub(crate) fn start_under(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_as(&[&["daemon"], arguments].concat(), environment)
     }
 
     /// A KMS alone, with further arguments of `envol kms serve`.
     pub(crate) fn start_kms(arguments: &[&str]) -> Self {
-        Self::start_as(&[&["kms", "serve"], arguments].concat())
+        Self::start_as(&[&["kms", "serve"], arguments].concat(), &[])
     }
 
     /// One in a directory of its own in `place`, run by strace, which writes the calls of `options` to [`Daemon::trace`].
@@ -43,15 +49,17 @@ impl Daemon {
         // With -D it is the daemon that is our child, and is stopped as ever.
         let under = ["strace", "-D", "-f", "-qq", "-o", trace.to_str().expect("plain text")];
         let under = under.iter().chain(options).map(ToString::to_string).collect();
-        let mut daemon = Self { directory, under, arguments: vec!["daemon".into()], process: None };
+        let (arguments, environment) = (vec!["daemon".into()], Vec::new());
+        let mut daemon = Self { directory, under, arguments, environment, process: None };
         daemon.run();
         daemon
     }
 
-    fn start_as(words: &[&str]) -> Self {
-        let arguments = words.iter().map(ToString::to_string).collect();
+    fn start_as(words: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = Self::directory_in(&std::env::temp_dir());
-        let mut daemon = Self { directory, under: vec![], arguments, process: None };
+        let arguments = words.iter().map(ToString::to_string).collect();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut daemon = Self { directory, under: Vec::new(), arguments, environment, process: None };
         daemon.run();
         daemon
     }
@@ -83,7 +91,7 @@ impl Daemon {
     pub(crate) fn run(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let mut command = self.command_under(&self.under);
-        command.args(&self.arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.args(&self.arguments).envs(self.environment.clone()).stdin(Stdio::null()).stderr(Stdio::piped());
         // A test that is killed must not leave a daemon behind.
         // SAFETY: prctl is async-signal-safe and touches nothing of ours.
         unsafe {

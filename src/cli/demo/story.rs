@@ -76,7 +76,7 @@ impl<'a> Story<'a> {
         self.narrator.command(&format!("envol daemon --state-dir {}", self.scene.state_dir().display()));
         let status = self.scene.start()?;
         self.narrator
-            .fact(&format!("envol {}, pid {}, keys in {} memory", status.version, status.pid, status.key_memory));
+            .fact(&format!("envol {}, pid {}, keys in memory by {}", status.version, status.pid, status.key_memory));
         Ok(())
     }
 

@@ -36,7 +36,7 @@ fn head(status: &Status) -> Table {
         table.pair("KMS", Cell::new(endpoint));
     }
     table.pair("clients", Cell::new(format!("{} connected", status.connections)));
-    table.pair("data keys", Cell::new(format!("in {} memory", status.key_memory)));
+    table.pair("key memory", Cell::new(&status.key_memory));
     table.pair("disk reads", Cell::new(format!("by {}", status.io)));
     table
 }

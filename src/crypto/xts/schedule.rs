@@ -6,12 +6,10 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use zeroize::Zeroize;
-
 /// AES-256 has 14 rounds, so 15 round keys.
 pub(super) type RoundKeys = [__m128i; 15];
 
-/// The round keys of both halves.
+/// The round keys of both halves. Locked memory wipes them when it is given back.
 pub(super) struct Keys {
     /// For encrypting data.
     pub(super) encrypt: RoundKeys,
@@ -40,14 +38,6 @@ impl Keys {
     pub(super) fn expand(data: &[u8; 32], tweak: &[u8; 32]) -> Self {
         let encrypt = expand(data);
         Self { encrypt, decrypt: inverse(&encrypt), tweak: expand(tweak) }
-    }
-}
-
-impl Drop for Keys {
-    fn drop(&mut self) {
-        self.encrypt.zeroize();
-        self.decrypt.zeroize();
-        self.tweak.zeroize();
     }
 }
 
