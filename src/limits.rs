@@ -90,6 +90,15 @@ pub const KMS_CONNECTIONS_MAX: usize = 128;
 /// A message between the KMS and its HSM part: a context of 8 KiB, a blob of 6 KiB and the rest fit well within.
 pub const HSM_MESSAGE_MAX: usize = 32 << 10;
 
+/// How long the HSM may take over one request: it computes for microseconds, so one that has not answered is stuck.
+pub const HSM_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the HSM may take to start, on a busy machine.
+pub const HSM_START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long the HSM's parent may take to end once the daemon stops, before it is killed.
+pub const HSM_STOP_DEADLINE: Duration = Duration::from_secs(1);
+
 /// What the embedded KMS's store keeps in memory of its file; redb's default is 1 GiB, and the store is small.
 pub const KEY_STORE_CACHE_BYTES: usize = 4 << 20;
 

@@ -1,4 +1,5 @@
-//! The program `envol`: reads its words, hands them on, and ends with the exit code.
+//! The program `envol`: reads its words, hands them on, and ends with the exit code. Under another name it is a part of the
+//! daemon that has a process of its own.
 
 use std::process::ExitCode;
 
@@ -10,6 +11,9 @@ use envol::daemon;
 const KMS_ADDRESS: &str = "127.0.0.1:4599";
 
 fn main() -> ExitCode {
+    if let Some(code) = daemon::run_as_named() {
+        return code;
+    }
     ExitCode::from(match cli::parse() {
         Ok(Cli { global, command: Command::Daemon(args) }) => run_daemon(&global, args),
         Ok(Cli { global, command: Command::Kms(KmsCommand::Serve(args)) }) => run_kms(&global, args),

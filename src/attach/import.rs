@@ -7,8 +7,8 @@ use super::deadline::Patience;
 use super::open::of_volume;
 use super::state::Work;
 use super::{AttachError, Registry, VolumeRef, VolumeView};
-use crate::block::{BlockDeviceExt, Caching};
 use crate::block::file::{Access, FileDevice};
+use crate::block::{BlockDeviceExt, Caching};
 use crate::kms::Principal;
 use crate::volume::{Condition, Header, Record, Rollback, Unverified, Wanted};
 

@@ -284,6 +284,19 @@ pub struct Problem {
     pub exit_code: u8,
 }
 
+/// How the HSM part of the embedded KMS runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Hsm {
+    /// `running` or `failed`.
+    pub state: String,
+    /// The id of its process, while it runs.
+    pub pid: Option<u32>,
+    /// Why there is none, where it failed.
+    pub reason: Option<String>,
+    /// Where its domain key comes from.
+    pub domain_key: String,
+}
+
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -303,6 +316,9 @@ pub struct Status {
     /// What keys lie in: `memfd_secret` (pages that only the daemon can read), `mlock` (locked, left out of cores; root can
     /// read them) or `insecure_unlocked` (can be swapped).
     pub key_memory: String,
+    /// The HSM part of the embedded KMS.
+    #[serde(default)]
+    pub hsm: Hsm,
     /// What carries out reads that wait for a disk: `io_uring` or `threads`.
     pub io: String,
     /// Live NBD connections.

@@ -67,6 +67,8 @@ pub(crate) struct About {
     pub(crate) listeners: Vec<NbdListener>,
     /// Where the embedded KMS is served in AWS's protocol.
     pub(crate) kms_endpoints: Vec<String>,
+    /// Where the embedded KMS's domain key comes from, in words.
+    pub(crate) domain_key: String,
     /// What carries out reads that wait for a disk.
     pub(crate) io: Engine,
 }
@@ -105,6 +107,7 @@ mod tests {
             own_uid: 990,
             listeners: Vec::new(),
             kms_endpoints: Vec::new(),
+            domain_key: String::new(),
             io: Engine::Threads,
         };
         for root in [0, 990] {

@@ -26,6 +26,7 @@ pub(super) async fn status(
             listeners: about.listeners.iter().map(|listener| listener.uri("")).collect(),
             kms_endpoints: about.kms_endpoints.clone(),
             key_memory: locked::kind().map(|kind| kind.to_string()).unwrap_or_default(),
+            hsm: view::hsm(about, operated.keys.hsm_state()),
             io: about.io.to_string(),
             connections: (operated.connections)(),
             traffic: volumes.iter().filter_map(view::traffic).collect(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{About, NbdListener, api};
 use crate::attach::{AttachmentView, Caching, LastRefusal, State, VolumeView};
-use crate::kms::embedded::{Alias, KeyMetadata, KeyState, Manager};
+use crate::kms::embedded::{Alias, HsmState, KeyMetadata, KeyState, Manager};
 use crate::names::VolumeName;
 use crate::units::ByteCount;
 use crate::volume::Header;
@@ -31,6 +31,15 @@ impl NbdListener {
 fn query_value(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     path.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// The HSM part, as it is.
+pub(super) fn hsm(about: &About, state: HsmState) -> api::Hsm {
+    let (state, pid, reason) = match state {
+        HsmState::Running { pid } => ("running", pid, None),
+        HsmState::Failed(reason) => ("failed", None, Some(reason)),
+    };
+    api::Hsm { state: state.to_owned(), pid, reason, domain_key: about.domain_key.clone() }
 }
 
 fn state(state: State) -> &'static str {

@@ -83,6 +83,9 @@ pub enum DaemonError {
     /// The embedded KMS.
     #[error("the embedded KMS")]
     Kms(#[source] OpenError),
+    /// Resource: the process from which the HSM part is started.
+    #[error("the HSM's parent process could not be started")]
+    Hsm(#[source] io::Error),
     /// Resource: the event log.
     #[error("the event log {path}")]
     Events {
@@ -124,7 +127,7 @@ impl DaemonError {
             Self::Socket { source, .. } => of_system(source),
             Self::StateDir { .. } | Self::Kms(_) | Self::Events { .. } => 8,
             Self::Volumes(source) => source.exit_code(),
-            Self::Threads(_) | Self::Seal(_) => 1,
+            Self::Threads(_) | Self::Seal(_) | Self::Hsm(_) => 1,
         }
     }
 }

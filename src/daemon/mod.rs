@@ -1,6 +1,6 @@
 //! The composition root: configuration, wiring, the order of start and stop. The only module that sees all others.
 //!
-//! Start: configuration (nothing is opened before it is known to be good), state directory and its lock, KMS, event log,
+//! Start: configuration (nothing is opened before it is known to be good), the HSM's parent process, state directory and its lock, KMS, event log,
 //! registry, sockets; ready once the sockets listen; only then are volumes attached again. Stop: sockets stop accepting,
 //! the registry drains, flushes and wipes, connections end, sockets are removed.
 
@@ -19,6 +19,8 @@ use serde::Deserialize;
 
 pub use error::DaemonError;
 pub use run::run;
+
+pub use crate::kms::embedded::hsm::run_as_named;
 
 /// How the daemon's log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

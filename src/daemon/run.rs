@@ -1,6 +1,7 @@
 //! The daemon's life: everything is opened in order, served until a signal says stop, and closed in the other order.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::stat::{Mode, umask};
@@ -23,6 +24,7 @@ use crate::block;
 use crate::control::{self, About, Admission, NbdListener, Operated};
 use crate::crypto::xts::Engine;
 use crate::kms::Kms;
+use crate::kms::embedded::hsm::{Client, DomainKeySource, Parent};
 use crate::kms::embedded::{Embedded, Identity};
 use crate::kms::wire;
 use crate::limits;
@@ -48,6 +50,8 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     say_cipher(cipher);
     umask(Mode::from_bits_truncate(0o077));
     hardening::seal_process().map_err(DaemonError::Seal)?;
+    // Before there is a thread or a key here: what it starts later shares nothing with this process.
+    let hsm = Parent::start(&domain_key(&config)).map_err(DaemonError::Hsm)?;
     choose_key_memory(&config)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -57,7 +61,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
         .build()
         .map_err(DaemonError::Threads)?;
     let mut signals = Signals::new(&runtime).map_err(DaemonError::Threads)?;
-    let daemon = Daemon::start(&config, &runtime)?;
+    let daemon = Daemon::start(&config, &runtime, hsm)?;
     daemon.say_ready(&config);
     if !config.kms_alone {
         daemon.registry.reattach_wanted();
@@ -137,10 +141,10 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Config, runtime: &Runtime) -> Result<Self, DaemonError> {
+    fn start(config: &Config, runtime: &Runtime, hsm: Parent) -> Result<Self, DaemonError> {
         let io = block::engine::choose(config.io)?;
         let state_dir = StateDir::claim(&config.state_dir)?;
-        let keys = open_keys(config)?;
+        let keys = open_keys(config, hsm)?;
         let events = open_events(config)?;
         let mut table = KmsTable::new();
         table.insert(config.kms.clone(), Arc::clone(&keys) as Arc<dyn Kms>);
@@ -201,10 +205,19 @@ impl Daemon {
     }
 }
 
-fn open_keys(config: &Config) -> Result<Arc<Embedded>, DaemonError> {
+/// Where the embedded KMS lies.
+fn kms_dir(config: &Config) -> PathBuf {
+    config.state_dir.join("kms")
+}
+
+fn domain_key(config: &Config) -> DomainKeySource {
+    DomainKeySource::File { path: config.state_dir.join("domain.key"), store: kms_dir(config) }
+}
+
+fn open_keys(config: &Config, hsm: Parent) -> Result<Arc<Embedded>, DaemonError> {
     let identity = Identity { account: config.account.clone(), region: config.region.clone() };
-    let domain_key = config.state_dir.join("domain.key");
-    let keys = Embedded::open(&config.state_dir.join("kms"), &domain_key, identity, Arc::new(SystemTime::now));
+    let hsm = Client::separate(hsm);
+    let keys = Embedded::with_hsm(&kms_dir(config), hsm, identity, Arc::new(SystemTime::now));
     keys.map(Arc::new).map_err(DaemonError::Kms)
 }
 
@@ -246,6 +259,7 @@ fn about(config: &Config, nbd_at: &[NbdListener], kms_endpoints: Vec<String>, io
         own_uid: nix::unistd::geteuid().as_raw(),
         listeners: nbd_at.to_vec(),
         kms_endpoints,
+        domain_key: domain_key(config).to_string(),
         io,
     }
 }

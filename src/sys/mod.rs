@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "raw system calls and mappings live here, each wrapped safely")]
 
 mod arena;
+pub(crate) mod channel;
 mod chunk;
 pub(crate) mod closing;
 pub(crate) mod hardening;
@@ -15,6 +16,7 @@ pub(crate) mod peer_groups;
 pub(crate) mod punctual;
 pub(crate) mod registers;
 pub(crate) mod ring;
+pub(crate) mod seclusion;
 pub(crate) mod storage;
 pub(crate) mod unix_socket;
 pub(crate) mod wipes;

@@ -159,7 +159,7 @@ fn a_header_is_recorded_only_once_it_is_synced_whoever_wrote_it() {
     world.crash();
     std::fs::write(&file, &before).expect("writable");
     world.start();
-    let read_only = AttachOptions { read_only: true, rollback: Rollback::Refuse };
+    let read_only = AttachOptions { read_only: true, ..WRITABLE };
     let attach = || world.registry().attach(&caller(), &named("db"), read_only);
     let error = while_no_sync_succeeds(&world, || attach().expect_err("a disk that does not sync"));
     assert_eq!((error.exit_code(), error.code()), (8, "storage.failed"));

@@ -6,7 +6,7 @@ use super::size::human_size;
 use super::style::{Paint, plain};
 use super::table::{Cell, Table};
 use super::volume::{allocated, key_tail, refusal_line, state};
-use crate::control::api::{Key, Status, Traffic, Volume};
+use crate::control::api::{Hsm, Key, Status, Traffic, Volume};
 
 /// Bytes a second, read and written, of each volume by its id.
 pub(crate) type Rates = BTreeMap<String, (u64, u64)>;
@@ -37,8 +37,18 @@ fn head(status: &Status) -> Table {
     }
     table.pair("clients", Cell::new(format!("{} connected", status.connections)));
     table.pair("key memory", Cell::new(&status.key_memory));
+    table.pair("HSM", Cell::new(hsm(&status.hsm)));
     table.pair("disk reads", Cell::new(format!("by {}", status.io)));
     table
+}
+
+fn hsm(hsm: &Hsm) -> String {
+    let running = match (hsm.pid, &hsm.reason) {
+        (Some(pid), _) => format!("{}, pid {pid}", hsm.state),
+        (None, Some(reason)) => format!("{}: {reason}", hsm.state),
+        (None, None) => hsm.state.clone(),
+    };
+    format!("{running}; domain key from {}", hsm.domain_key)
 }
 
 fn section(title: &str, count: usize, table: &Table) -> String {

@@ -1,8 +1,8 @@
 //! The domain key's file: 32 bytes, mode 0600, outside the store's directory, made on first use.
 //!
 //! It is made whole or not at all: written under a passing name, synced, and linked to its own name only if that is
-//! free. A file that others can read, or of another length, is refused with what to do about it. The bytes go between
-//! the file and secret memory and nowhere else.
+//! free. A file that others can read, or of another length, is refused with what to do about it. Who only opens the
+//! file never sees the bytes: they go between the file and the HSM's secret memory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,7 +13,6 @@ use nix::unistd::Uid;
 
 use crate::crypto::random;
 use crate::secret::Secret;
-use crate::sys::locked::LockingFailed;
 
 /// Why there is no domain key.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +58,22 @@ pub enum DomainKeyError {
         /// How long it is.
         length: u64,
     },
-    /// No locked memory to hold it.
-    #[error(transparent)]
-    NoLockedMemory(#[from] LockingFailed),
 }
 
 /// The domain key in the file `path`; made there if `may_make` and it does not exist.
 pub(super) fn load(path: &Path, store_dir: &Path, may_make: bool) -> Result<Secret<32>, DomainKeyError> {
+    let mut file = open(path, store_dir, may_make, fill)?;
+    read(&mut file).map_err(|source| DomainKeyError::File { path: path.to_owned(), source })
+}
+
+/// The file `path`, open and found to be a domain key's; made there if `may_make` and it does not exist, with what
+/// `fill` writes and syncs.
+pub(super) fn open(
+    path: &Path,
+    store_dir: &Path,
+    may_make: bool,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<File, DomainKeyError> {
     let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
     let place = directory(path);
     let (place, store) = (place.canonicalize().map_err(failed)?, store_dir.canonicalize().map_err(failed)?);
@@ -76,10 +84,23 @@ pub(super) fn load(path: &Path, store_dir: &Path, may_make: bool) -> Result<Secr
         if !may_make {
             return Err(DomainKeyError::Missing(path.to_owned()));
         }
-        let key = Secret::<32>::filled_by(|key| random::fill(key))?;
-        make(path, &key).map_err(failed)?;
+        make(path, fill).map_err(failed)?;
     }
-    read(path)
+    judged(path)
+}
+
+/// Writes a new domain key, durably.
+pub(super) fn fill(file: &mut File) -> io::Result<()> {
+    let key = Secret::<32>::filled_by(|key| random::fill(key)).map_err(io::Error::other)?;
+    file.write_all(key.expose())?;
+    file.sync_all()
+}
+
+/// The 32 bytes that `file` has left.
+pub(super) fn read(file: &mut File) -> io::Result<Secret<32>> {
+    let mut key = Secret::zeroed().map_err(io::Error::other)?;
+    file.read_exact(key.expose_mut())?;
+    Ok(key)
 }
 
 fn directory(path: &Path) -> &Path {
@@ -89,8 +110,8 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Puts `key` in place durably, unless another got there first.
-fn make(path: &Path, key: &Secret<32>) -> io::Result<()> {
+/// Puts a key in place durably, unless another got there first.
+fn make(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = Path::new(&unfinished);
@@ -98,9 +119,7 @@ fn make(path: &Path, key: &Secret<32>) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
-    file.write_all(key.expose())?;
-    file.sync_all()?;
+    fill(&mut OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?)?;
     match fs::hard_link(unfinished, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -109,9 +128,10 @@ fn make(path: &Path, key: &Secret<32>) -> io::Result<()> {
     File::open(directory(path))?.sync_all()
 }
 
-fn read(path: &Path) -> Result<Secret<32>, DomainKeyError> {
+/// The file, if it is one that a domain key may lie in.
+fn judged(path: &Path) -> Result<File, DomainKeyError> {
     let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
-    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
     let path = path.to_owned();
     if !facts.is_file() {
@@ -126,7 +146,5 @@ fn read(path: &Path) -> Result<Secret<32>, DomainKeyError> {
     if facts.len() != 32 {
         return Err(DomainKeyError::Length { path, length: facts.len() });
     }
-    let mut key = Secret::zeroed()?;
-    file.read_exact(key.expose_mut()).map_err(|source| DomainKeyError::File { path, source })?;
-    Ok(key)
+    Ok(file)
 }

@@ -1,5 +1,5 @@
-//! The embedded KMS: AWS KMS's semantics in this process, its root keys behind the boundary of `hsm`, its store
-//! durable.
+//! The embedded KMS: AWS KMS's semantics in this process, its root keys behind the boundary of `hsm`, in another
+//! process where it is the daemon's, its store durable.
 //!
 //! A request goes through, in this order: its own validity, the key that it names, the caller's right, the key's
 //! state, the work. `call` is the one path that all of them take; `admin`, `rotation`, `tags` and `lists` have the
@@ -125,6 +125,18 @@ pub struct Alias {
     pub target_key_id: String,
 }
 
+/// How the HSM part does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HsmState {
+    /// It answers.
+    Running {
+        /// Its process id; `None` where it is no process of its own.
+        pid: Option<u32>,
+    },
+    /// There is none, and why.
+    Failed(String),
+}
+
 /// The store, the domain key or the log cannot be used; not an answer to a caller.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -185,12 +197,14 @@ impl Embedded {
         Self::with_hsm(dir, hsm, identity, clock)
     }
 
-    /// Opens the store in `dir` (made if absent), with the HSM at the other end of `hsm`.
+    /// Opens the store in `dir` (made if absent), with the HSM that `hsm` leads to.
     ///
     /// # Errors
     /// Where store, log or HSM cannot be used, or do not belong together.
     pub fn with_hsm(dir: &Path, hsm: hsm::Client, identity: Identity, clock: Clock) -> Result<Self, OpenError> {
-        make_private(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
+        let failed = |source| OpenError::Directory { path: dir.to_owned(), source };
+        make_private(dir).map_err(failed)?;
+        hsm.allow_new_domain_key(!store::exists(dir).map_err(failed)?);
         let audit = AuditLog::open(dir).map_err(OpenError::AuditLog)?;
         Self::in_place(dir, Arc::new(hsm), Arc::new(audit), identity, clock)
     }
@@ -203,7 +217,9 @@ impl Embedded {
         identity: Identity,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let store = Store::open(dir, &identity, &hsm.check_value()?)?;
+        let check_value = hsm.check_value()?;
+        let store = Store::open(dir, &identity, &check_value)?;
+        hsm.expect(check_value);
         let next_due = Mutex::new(call::next_due(&store.view()?)?);
         let (dir, order, regions) = (dir.to_owned(), RwLock::new(()), Regions::default());
         Ok(Self { store, hsm, audit, identity, clock, order, next_due, dir, regions })
@@ -212,6 +228,14 @@ impl Embedded {
     /// The time, by this KMS's clock.
     pub fn time(&self) -> SystemTime {
         (self.clock)()
+    }
+
+    /// How the HSM part does, which is asked for it; started again, where it has died.
+    pub fn hsm_state(&self) -> HsmState {
+        match self.hsm.check_value() {
+            Ok(_) => HsmState::Running { pid: self.hsm.pid() },
+            Err(error) => HsmState::Failed(refusal::chain(&error)),
+        }
     }
 
     /// Whose keys these are.

@@ -194,12 +194,17 @@ pub(super) fn validation(member: &str, value: Option<&str>, constraint: &str) ->
 
 /// A failure inside, which trying again later may mend.
 pub(super) fn internal(cause: &dyn std::error::Error) -> KmsError {
-    let mut text = format!("KMSInternalException: {cause}");
+    KmsError::Unreachable(format!("KMSInternalException: {}", chain(cause)))
+}
+
+/// What `cause` says, and what is behind it.
+pub(super) fn chain(cause: &dyn std::error::Error) -> String {
+    let mut text = cause.to_string();
     let mut next = cause.source();
     while let Some(cause) = next {
         text.push_str(": ");
         text.push_str(&cause.to_string());
         next = cause.source();
     }
-    KmsError::Unreachable(text)
+    text
 }

@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use crate::sync::Mutex;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
+use super::parent::Parent;
 use super::protocol::{Failure, Malformed, Reply, Request, Token, read_frame, write_frame};
+use super::separate::Separate;
 use super::server::Hsm;
 use super::{KeyId, MaterialId, TOKEN_BYTES};
 
@@ -17,6 +19,7 @@ enum Transport {
     InProcess(Hsm),
     /// `None` once an exchange has failed: what comes next on the stream may answer another request.
     Stream(Mutex<Option<UnixStream>>),
+    Separate(Separate),
 }
 
 /// Why the HSM gave no answer.
@@ -34,6 +37,15 @@ pub enum HsmError {
     /// It answered something else than was asked.
     #[error("the HSM's answer cannot be understood")]
     BadReply,
+    /// The HSM's parent cannot be asked for another HSM.
+    #[error("the HSM's parent process is gone; restart the daemon")]
+    NoParent(#[source] io::Error),
+    /// Its parent could not start it.
+    #[error("the HSM could not be started: {0}")]
+    NotStarted(String),
+    /// It was started with another domain key than the store's.
+    #[error("the domain key is not the one under which this key store was made")]
+    OtherDomainKey,
     /// No locked memory for the request or the reply.
     #[error(transparent)]
     NoLockedMemory(#[from] LockingFailed),
@@ -75,6 +87,33 @@ impl Client {
     /// The HSM at the other end of `stream`, where [`super::serve`] runs.
     pub fn over(stream: UnixStream) -> Self {
         Self(Transport::Stream(Mutex::new(Some(stream))))
+    }
+
+    /// The HSM that `parent` starts, in a process of its own, and starts again should it die.
+    pub fn separate(parent: Parent) -> Self {
+        Self(Transport::Separate(Separate::new(parent)))
+    }
+
+    /// Whether a domain key may be made where there is none; said before anything is asked.
+    pub(in crate::kms::embedded) fn allow_new_domain_key(&self, allowed: bool) {
+        if let Transport::Separate(separate) = &self.0 {
+            separate.allow_new_domain_key(allowed);
+        }
+    }
+
+    /// From here on, an HSM that is started anew must have this check value.
+    pub(in crate::kms::embedded) fn expect(&self, check_value: [u8; 32]) {
+        if let Transport::Separate(separate) = &self.0 {
+            separate.expect(check_value);
+        }
+    }
+
+    /// The process id of the HSM; `None` where it is no process of its own, or none runs.
+    pub(in crate::kms::embedded) fn pid(&self) -> Option<u32> {
+        match &self.0 {
+            Transport::Separate(separate) => separate.pid(),
+            Transport::InProcess(_) | Transport::Stream(_) => None,
+        }
     }
 
     /// The public value by which a store knows its domain key.
@@ -190,6 +229,7 @@ impl Client {
         let request = request.encode()?;
         match &self.0 {
             Transport::InProcess(hsm) => Ok(hsm.answer(request.bytes())?),
+            Transport::Separate(separate) => separate.exchange(request.bytes()),
             Transport::Stream(stream) => {
                 let mut place = stream.lock();
                 let mut stream = place.take().ok_or(HsmError::Gone)?;

@@ -1,20 +1,28 @@
 //! The HSM part: the only code that holds root key material, behind a boundary of bytes.
 //!
 //! What comes in is a `protocol::Request`, what goes out a `protocol::Reply`, both encoded by hand; the boundary is
-//! the same whether the two sides share a process ([`Client::in_process`]) or a socketpair ([`Client::over`] and
-//! [`serve`]). Root material is made here and leaves only as a token, sealed under the domain key (`token`); clear
+//! the same whether the two sides share a process ([`Client::in_process`], for tests and benchmarks), a socketpair
+//! ([`Client::over`] and [`serve`]), or are two processes ([`Client::separate`], as the daemon has it: `process`). Root material is made here and leaves only as a token, sealed under the domain key (`token`); clear
 //! data keys leave only as the plaintext of a reply. Nothing here touches a file, and nothing outlives a request but
 //! the domain key.
 
 mod cipher;
 mod client;
 mod kept;
+mod parent;
+mod process;
 mod protocol;
+mod separate;
 mod server;
+mod source;
+mod spawner;
 mod token;
 
 pub use client::{Client, HsmError};
+pub use parent::Parent;
+pub use process::run_as_named;
 pub use server::{Hsm, ServeError, serve};
+pub use source::DomainKeySource;
 
 pub use protocol::Failure;
 

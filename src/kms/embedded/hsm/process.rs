@@ -1,0 +1,91 @@
+//! The processes beside the front, all of this same program, told apart by the name they are started under.
+//!
+//! ```text
+//! front (daemon, kms serve)      keys of volumes; never the domain key, never root material
+//!   envol-hsm-parent             no key at all; started before there is a key or a thread, starts the others
+//!     envol-hsm                  the HSM: domain key on standard input, the stream to the front on standard output
+//!     envol-domain-key           writes a new domain key into the file on standard output, and ends
+//! ```
+//! Each starts with memory of its own (exec), an empty environment and no descriptor but these and standard error.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use crate::kms::embedded::domain_key;
+use crate::sys::locked::{self, KeyMemoryChoice};
+use crate::sys::{hardening, seclusion};
+
+use super::protocol::{Failure, Reply, read_frame, write_frame};
+use super::server::{Hsm, serve};
+use super::spawner;
+
+/// The name of the HSM's parent.
+pub(super) const PARENT: &str = "envol-hsm-parent";
+/// The name of the HSM.
+pub(super) const HSM: &str = "envol-hsm";
+/// The name of what makes a domain key.
+pub(super) const MAKER: &str = "envol-domain-key";
+/// This program, whatever lies under its name by now.
+pub(super) const PROGRAM: &str = "/proc/self/exe";
+
+/// Does the work of the process that this one was started as, if its name is one of theirs.
+pub fn run_as_named() -> Option<ExitCode> {
+    let mut words = env::args_os();
+    let outcome = match words.next()?.to_str()? {
+        PARENT => spawner::run(words),
+        HSM => run_hsm(words),
+        MAKER => make_domain_key(),
+        _ => return None,
+    };
+    Some(match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where nobody reads standard error there is nobody to tell.
+            let _ = writeln!(io::stderr(), "envol: the HSM part failed: {error}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn make_domain_key() -> io::Result<()> {
+    hardening::seal_process()?;
+    domain_key::fill(&mut File::from(seclusion::socket_of_stdout()?))
+}
+
+/// The HSM: it reads the domain key, gives up every way to open anything, and serves until the front is gone.
+fn run_hsm(words: impl Iterator<Item = OsString>) -> io::Result<()> {
+    hardening::seal_process()?;
+    let mut stream = UnixStream::from(seclusion::socket_of_stdout()?);
+    let given = File::from(seclusion::take_stdin()?);
+    // While there still are descriptors: the best memory for keys takes one.
+    locked::choose(KeyMemoryChoice::Auto).map_err(io::Error::other)?;
+    seclusion::refuse_descriptors()?;
+    match domain_key_in(given, words).and_then(|key| Hsm::new(key).map_err(io::Error::other)) {
+        Ok(hsm) => serve(&mut stream, &hsm).map_err(io::Error::other),
+        Err(error) => {
+            refuse_first(&mut stream)?;
+            Err(error)
+        }
+    }
+}
+
+fn domain_key_in(mut given: File, words: impl Iterator<Item = OsString>) -> io::Result<crate::secret::Secret<32>> {
+    let words: Vec<OsString> = words.collect();
+    match &words[..] {
+        [kind] if kind == "key" => domain_key::read(&mut given),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// Tells the front, which has asked something by now, that there will be no HSM.
+fn refuse_first(stream: &mut UnixStream) -> io::Result<()> {
+    if read_frame(stream)?.is_some() {
+        let reply = Reply::Failed(Failure::DomainKey).encode().map_err(io::Error::other)?;
+        write_frame(stream, reply.bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! What the HSM's processes give up beside what every process of envol does (`hardening`): descriptors.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd;
+
+/// From here on this process gets no descriptor: it opens no file and no socket. What is open stays open.
+///
+/// # Errors
+/// Where the system does not let it.
+pub(crate) fn refuse_descriptors() -> io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, 0, 0)?)
+}
+
+/// Standard input and output are all that the programs which this process starts inherit, beside standard error.
+///
+/// # Errors
+/// Where the kernel is older than 5.11.
+pub(crate) fn keep_descriptors_to_ourselves() -> io::Result<()> {
+    // SAFETY: the call changes a flag of descriptors and closes none.
+    let outcome = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(outcome)?;
+    Ok(())
+}
+
+/// What standard input was, which is nothing from here on.
+///
+/// # Errors
+/// Where there are no descriptors to spare.
+pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
+    let taken = io::stdin().as_fd().try_clone_to_owned()?;
+    unistd::dup2_stdin(OpenOptions::new().read(true).open("/dev/null")?)?;
+    Ok(taken)
+}
+
+/// What standard output is: in a process that was given a socket there.
+///
+/// # Errors
+/// Where there are no descriptors to spare.
+pub(crate) fn socket_of_stdout() -> io::Result<OwnedFd> {
+    io::stdout().as_fd().try_clone_to_owned()
+}

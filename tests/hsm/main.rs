@@ -1,0 +1,9 @@
+//! The HSM part in a process of its own: what it may do, what the front never holds, and what happens when it dies.
+#![allow(unsafe_code, reason = "the shared harness asks the kernel to end its daemons with it")]
+
+mod killing;
+mod memory;
+mod place;
+mod running;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,123 @@
+//! The memory of the processes, searched: domain key and root material are in the HSM's and in no other.
+//!
+//! The keys to look for are computed here, by OpenSSL, from the domain key's file and the store's tokens.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::sign::Signer;
+use openssl::symm::{Cipher, decrypt_aead};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use serde_json::Value;
+
+use crate::place::parent_of;
+use crate::support::Daemon;
+
+/// SP 800-108 in counter mode with HMAC-SHA-256, one block.
+fn derived(key: &[u8], label: &[u8]) -> Vec<u8> {
+    let mac_key = PKey::hmac(key).expect("a key");
+    let mut signer = Signer::new(MessageDigest::sha256(), &mac_key).expect("HMAC");
+    for part in [&1_u32.to_be_bytes()[..], label, &[0], &256_u32.to_be_bytes()] {
+        signer.update(part).expect("absorbed");
+    }
+    signer.sign_to_vec().expect("a MAC")
+}
+
+/// The root material of every key in the store, by material id.
+fn root_material(store: &Path, domain_key: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let sealing = derived(domain_key, b"envol domain key: tokens");
+    let database = redb::Database::open(store).expect("nobody else has it open");
+    let table: TableDefinition<'_, [u8; 48], [u8; 61]> = TableDefinition::new("materials");
+    let snapshot = database.begin_read().expect("a snapshot");
+    let materials = snapshot.open_table(table).expect("there");
+    let entries = materials.iter().expect("readable").map(|entry| {
+        let (place, token) = entry.expect("an entry");
+        let (place, token) = (place.value(), token.value());
+        let associated = [&[1_u8][..], &place, b"000000000000"].concat();
+        let (nonce, body, tag) = (&token[1..13], &token[13..45], &token[45..]);
+        let root = decrypt_aead(Cipher::aes_256_gcm(), &sealing, Some(nonce), &associated, body, tag).expect("opens");
+        (place[16..].iter().map(|byte| format!("{byte:02x}")).collect(), root)
+    });
+    entries.collect()
+}
+
+/// How often `needle` is in the memory of `pid`, all of its writable mappings.
+fn hits(pid: u32, needle: &[u8]) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it runs");
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("the tests run as root");
+    let mut count = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw") && !line.contains("[vvar")) {
+        let (start, end) = line.split_whitespace().next().and_then(|range| range.split_once('-')).expect("a range");
+        let number = |text| u64::from_str_radix(text, 16).expect("hexadecimal");
+        let (mut at, end) = (number(start), number(end));
+        while at < end {
+            // Pieces overlap by less than the needle, so that none is counted twice.
+            let piece = (end - at).min(1 << 20);
+            let mut bytes = vec![0; usize::try_from(piece).expect("a piece")];
+            if memory.read_exact_at(&mut bytes, at).is_ok() {
+                count += bytes.windows(needle.len()).filter(|window| *window == needle).count();
+            }
+            at += if at + piece < end { piece - needle.len() as u64 + 1 } else { piece };
+        }
+    }
+    count
+}
+
+/// One at least, so that the search is known to find what is there.
+fn is_found(pid: u32, needle: &[u8]) -> bool {
+    hits(pid, needle) > 0
+}
+
+#[test]
+fn domain_key_and_root_material_are_in_no_memory_but_the_hsms() {
+    let mut daemon = Daemon::start();
+    let key = daemon.json(["key", "create", "--alias", "one", "--description", "planted in the front, to be found"]);
+    daemon.json(["volume", "create", "db", "--size", "4M", "--key", "alias/one"]);
+    assert!(daemon.terminate().success());
+    let domain_key = fs::read(daemon.path().join("state/domain.key")).expect("there");
+    let roots = root_material(&daemon.path().join("state/kms/keys.redb"), &domain_key);
+    assert_eq!(roots.len(), 1);
+    daemon.run();
+    daemon.attach("db");
+    daemon.json(["key", "rotate", "alias/one"]);
+    daemon.json(["key", "show", key["arn"].as_str().expect("an ARN")]);
+    let sector_key = sector_key(&daemon);
+    let hsm = u32::try_from(daemon.json(["status"])["hsm"]["pid"].as_u64().expect("a pid")).expect("an id");
+    let (parent, front) = (parent_of(hsm), daemon.pid());
+
+    assert!(is_found(front, b"planted in the front, to be found"), "the search finds what is in the front");
+    assert!(is_found(front, &sector_key[..16]), "and what lies in its locked memory");
+    let sealing = derived(&domain_key, b"envol domain key: tokens");
+    assert!(is_found(hsm, &sealing[..16]) && is_found(hsm, &sealing[16..]), "and what the HSM lives on");
+
+    for secret in roots.values().chain([&domain_key, &sealing]) {
+        for half in secret.chunks(16) {
+            for form in [half.to_vec(), hex(half)] {
+                assert_eq!(hits(front, &form), 0, "in the front");
+                assert_eq!(hits(parent, &form), 0, "in the HSM's parent");
+            }
+        }
+    }
+    for root in roots.values() {
+        assert_eq!(hits(hsm, &root[..16]), 0, "root material is in the HSM for no longer than a request");
+    }
+    for half in domain_key.chunks(16) {
+        assert_eq!(hits(hsm, half), 0, "nor is the domain key itself, once the keys that follow from it are made");
+    }
+}
+
+fn hex(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+}
+
+/// The first sector key of the attached volume, which is in the front's memory for as long as it is attached.
+fn sector_key(daemon: &Daemon) -> Vec<u8> {
+    let exported: Value = daemon.json(["volume", "export-key", "db", "--yes"]);
+    let text = exported.to_string();
+    let digits = text.split(|c: char| !c.is_ascii_hexdigit()).find(|word| word.len() == 128).expect("in the table");
+    (0..64).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hexadecimal")).collect()
+}
