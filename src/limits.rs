@@ -78,6 +78,12 @@ pub const KMS_HEAD_MAX: usize = 16 << 10;
 /// Bytes of an error's text and of a client's name in a line of the audit log, as CloudTrail has it.
 pub const AUDIT_TEXT_MAX: usize = 1 << 10;
 
+/// Records of the audit log in one answer, unless the caller says.
+pub const AUDIT_RECORDS_USUAL: usize = 100;
+
+/// Records of the audit log in one answer: some 20 MiB of memory while it is made.
+pub const AUDIT_RECORDS_MAX: usize = 10_000;
+
 /// The head of a request to the KMS must have arrived by then, and then its body.
 pub const KMS_READ_DEADLINE: Duration = Duration::from_secs(10);
 

@@ -11,6 +11,18 @@ pub(crate) fn route(segments: &[&str]) -> String {
     path
 }
 
+/// A query of `pairs`, its values encoded; nothing where there are none.
+pub(crate) fn query<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        text.push(if text.is_empty() { '?' } else { '&' });
+        text.push_str(name);
+        text.push('=');
+        encode(value, &mut text);
+    }
+    text
+}
+
 fn encode(segment: &str, into: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in segment.bytes() {

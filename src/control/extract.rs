@@ -29,6 +29,9 @@ pub(super) struct NamedAlias(pub(super) String);
 /// The access key that the path names.
 pub(super) struct NamedAccessKey(pub(super) String);
 
+/// The record of the audit log that the path names.
+pub(super) struct NamedEvent(pub(super) String);
+
 /// The request's body; one that says nothing, empty or `null`, is JSON's `{}`.
 pub(super) struct Sent<T>(pub(super) T);
 
@@ -98,6 +101,14 @@ impl FromRequestParts<Arc<Operated>> for NamedAlias {
 }
 
 impl FromRequestParts<Arc<Operated>> for NamedAccessKey {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Operated>) -> Result<Self, Refused> {
+        word(parts, state).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Operated>> for NamedEvent {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<Operated>) -> Result<Self, Refused> {

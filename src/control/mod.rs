@@ -8,6 +8,7 @@
 mod access_keys;
 mod admission;
 pub mod api;
+mod audit;
 pub mod client;
 mod events;
 mod extract;

@@ -52,6 +52,12 @@ impl Shape {
         Self { schema: ObjectBuilder::new().schema_type(Type::Object).into(), named: Vec::new() }
     }
 
+    /// An array of such objects.
+    pub(super) fn list_of_any() -> Self {
+        let Self { schema, named } = Self::any();
+        Self { schema: ArrayBuilder::new().items(schema).into(), named }
+    }
+
     fn content(&self) -> Content {
         Content::new(Some(self.schema.clone()))
     }
@@ -117,7 +123,7 @@ fn operation_id(route: &Route) -> String {
     words.fold(route.method.as_str().to_ascii_lowercase(), |id, word| id + "_" + word)
 }
 
-/// What stands in braces in the path, and the flag in the query.
+/// What stands in braces in the path, and what may stand in the query.
 fn parameters(route: &Route) -> Vec<Parameter> {
     let parameter = |name: &str, place, required, of| {
         let schema = ObjectBuilder::new().schema_type(of);
@@ -126,7 +132,8 @@ fn parameters(route: &Route) -> Vec<Parameter> {
     let in_path = route.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
     let in_path = in_path.map(|name| parameter(name, ParameterIn::Path, Required::True, Type::String));
     let flag = route.flag.map(|name| parameter(name, ParameterIn::Query, Required::False, Type::Boolean));
-    in_path.chain(flag).collect()
+    let words = route.words.iter().map(|name| parameter(name, ParameterIn::Query, Required::False, Type::String));
+    in_path.chain(flag).chain(words).collect()
 }
 
 fn body(shape: &Shape) -> RequestBody {

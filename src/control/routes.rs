@@ -7,7 +7,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::openapi::{self, Shape};
 use super::problem::{Fault, Refused};
-use super::{Operated, access_keys, api, events, keys, status, volumes};
+use super::{Operated, access_keys, api, audit, events, keys, status, volumes};
 use crate::sync::Arc;
 
 /// What an answer is made of.
@@ -31,6 +31,8 @@ pub(super) struct Route {
     pub(super) answers: Answer,
     /// A query parameter that is true or false.
     pub(super) flag: Option<&'static str>,
+    /// Query parameters that are text.
+    pub(super) words: &'static [&'static str],
     serve: MethodRouter<Shared>,
 }
 
@@ -45,7 +47,7 @@ impl Route {
     ) -> Self {
         let filter = MethodFilter::try_from(method.clone()).expect("the table holds standard methods");
         let serve = on(filter, handler);
-        Self { method, path, summary, takes: None, answers: Answer::Empty, flag: None, serve }
+        Self { method, path, summary, takes: None, answers: Answer::Empty, flag: None, words: &[], serve }
     }
 
     fn get<T: 'static>(path: &'static str, summary: &'static str, handler: impl Handler<T, Shared>) -> Self {
@@ -75,6 +77,11 @@ impl Route {
         self
     }
 
+    fn words(mut self, names: &'static [&'static str]) -> Self {
+        self.words = names;
+        self
+    }
+
     fn flag(mut self, name: &'static str) -> Self {
         self.flag = Some(name);
         self
@@ -88,6 +95,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(of_keys());
     table.extend(of_aliases());
     table.extend(of_access_keys());
+    table.extend(of_audit());
     table.extend([
         Route::get("/v1/status", "Everything at a glance.", status::status).answers(Shape::of::<api::Status>()),
         Route::get("/v1/events", "The event log from its start; with follow, what is added to it too.", events::events)
@@ -177,10 +185,19 @@ fn of_access_keys() -> Vec<Route> {
     ]
 }
 
+fn of_audit() -> Vec<Route> {
+    let found = "The newest records of the audit log that pass, oldest first.";
+    vec![
+        Route::get("/v1/audit", found, audit::list).words(audit::PARAMETERS).answers(Shape::list_of_any()),
+        Route::get("/v1/audit/{event}", "One record of the audit log, by its event id.", audit::show)
+            .answers(Shape::any()),
+    ]
+}
+
 /// Whether a KMS alone serves the route too.
 fn is_of_kms(route: &Route) -> bool {
     let first = route.path.strip_prefix("/v1/").and_then(|path| path.split('/').next());
-    first.is_some_and(|first| ["keys", "aliases", "access-keys", "status"].contains(&first))
+    first.is_some_and(|first| ["keys", "aliases", "access-keys", "audit", "status"].contains(&first))
 }
 
 /// The table, served.

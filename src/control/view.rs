@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{About, NbdListener, api};
 use crate::attach::{AttachmentView, Caching, LastRefusal, State, VolumeView};
-use crate::kms::embedded::{Alias, HsmState, KeyMetadata, KeyState, Manager};
+use crate::kms::embedded::{Alias, HsmState, KeyMetadata};
 use crate::names::VolumeName;
 use crate::units::ByteCount;
 use crate::volume::Header;
@@ -139,10 +139,10 @@ pub(super) fn key(key: KeyMetadata, volumes: &[VolumeView]) -> api::Key {
         volumes: hang_on_it.map(|volume| volume.record.id.to_string()).collect(),
         key_id: key.key_id,
         arn: key.arn.to_string(),
-        state: key_state(key.state).to_owned(),
+        state: key.state.name().to_owned(),
         aliases: key.aliases,
         description: key.description,
-        manager: manager(key.manager).to_owned(),
+        manager: key.manager.name().to_owned(),
         created: rfc3339(key.created),
         deletion_date: key.deletion_date.map(rfc3339),
         rotations: key.rotations,
@@ -150,21 +150,6 @@ pub(super) fn key(key: KeyMetadata, volumes: &[VolumeView]) -> api::Key {
         next_rotation_date: next_rotation_date.map(rfc3339),
         tags: key.tags,
         current_key_material_id: key.current_key_material_id,
-    }
-}
-
-fn key_state(state: KeyState) -> &'static str {
-    match state {
-        KeyState::Enabled => "Enabled",
-        KeyState::Disabled => "Disabled",
-        KeyState::PendingDeletion => "PendingDeletion",
-    }
-}
-
-fn manager(manager: Manager) -> &'static str {
-    match manager {
-        Manager::Customer => "CUSTOMER",
-        Manager::Aws => "AWS",
     }
 }
 

@@ -83,6 +83,20 @@ fn new_access_key() -> Value {
     key
 }
 
+fn record(refused: bool) -> Value {
+    let mut record = json!({
+        "eventVersion": "1.08", "eventTime": "2026-01-02T03:04:05Z", "eventName": "Decrypt",
+        "userIdentity": {"type": "Root", "arn": "arn:aws:iam::000000000000:root"}, "sourceIPAddress": "127.0.0.1",
+        "requestParameters": {"keyId": ARN, "encryptionContext": {"aws:ebs:id": ID}}, "responseElements": null,
+        "requestID": "r-1", "eventID": "e-1", "resources": [{"type": "AWS::KMS::Key", "ARN": ARN}],
+    });
+    if refused {
+        record["errorCode"] = json!("DisabledException");
+        record["errorMessage"] = json!(format!("{ARN} is\u{1b}[2J disabled."));
+    }
+    record
+}
+
 fn done(value: &Value) -> Value {
     json!({"steps": [{"progress": {"done": 1, "total": 2}}, {"done": value}]})
 }
@@ -107,6 +121,13 @@ fn daemon() -> Scripted {
         ("GET /v1/access-keys", 200, json!([access_key()])),
         ("POST /v1/access-keys", 200, new_access_key()),
         ("DELETE /v1/access-keys/AKIAABCDEFGHIJKLMNOP", 204, Value::Null),
+        ("GET /v1/audit?limit=100", 200, json!([record(false), record(true)])),
+        (
+            "GET /v1/audit?key=alias%2Fbackups&principal=root&volume=db&since=2026-01-02T00%3A00%3A00Z&limit=1",
+            200,
+            json!([record(true)]),
+        ),
+        ("GET /v1/audit/e-1", 200, record(true)),
         ("GET /v1/volumes", 200, json!([volume("in-use"), refused_volume()])),
         ("POST /v1/volumes", 200, done(&volume("available"))),
         ("POST /v1/volumes/add", 200, volume("available")),
@@ -147,6 +168,12 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("kms access-key create --user root", &["POST /v1/access-keys"]),
     ("kms access-key list", &["GET /v1/access-keys"]),
     ("kms access-key delete AKIAABCDEFGHIJKLMNOP", &["DELETE /v1/access-keys/AKIAABCDEFGHIJKLMNOP"]),
+    ("audit list", &["GET /v1/audit?limit=100"]),
+    (
+        "audit list --key alias/backups --principal root --volume db --since 2026-01-02T00:00:00Z --limit 1",
+        &["GET /v1/audit?key=alias%2Fbackups&principal=root&volume=db&since=2026-01-02T00%3A00%3A00Z&limit=1"],
+    ),
+    ("audit show e-1", &["GET /v1/audit/e-1"]),
     ("volume create db --size 10G --key K --scope 1G --sector-size 512 --thick --force", &["POST /v1/volumes"]),
     ("volume list", &["GET /v1/volumes"]),
     ("volume show db", &["GET /v1/volumes/db"]),
@@ -197,7 +224,11 @@ fn every_command_prints_one_document_when_asked_for_json() {
             assert_eq!(said.stdout.lines().count(), 2);
         } else {
             let document = said.document();
-            assert_eq!(document.is_array(), words.ends_with("list"), "{words}: lists are arrays, the rest is not");
+            assert_eq!(
+                document.is_array(),
+                words.ends_with("list") || words.starts_with("audit list"),
+                "{words}: lists are arrays, the rest is not"
+            );
         }
     }
 }

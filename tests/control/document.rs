@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Daemon, ask, code};
 
 /// The API, as its users were promised it.
-const PROMISED: [(&str, &str); 32] = [
+const PROMISED: [(&str, &str); 34] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/events"),
@@ -38,6 +38,8 @@ const PROMISED: [(&str, &str); 32] = [
     ("get", "/v1/access-keys"),
     ("post", "/v1/access-keys"),
     ("delete", "/v1/access-keys/{access_key}"),
+    ("get", "/v1/audit"),
+    ("get", "/v1/audit/{event}"),
     ("get", "/v1/volumes/{volume}/nowhere"),
     ("patch", "/v1/status"),
 ];

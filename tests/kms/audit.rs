@@ -3,8 +3,9 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-use envol::kms::embedded::SignedRequest;
+use envol::kms::embedded::{AuditFilter, Embedded, SignedRequest};
 use envol::kms::{EncryptionContext, KeyName, Kms, Principal};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::world::{World, caller, context, named, refusal};
@@ -79,7 +80,20 @@ fn a_line_has_the_fields_of_cloudtrail() {
     refusal(kms.decrypt(&caller(), &key.arn, &made.wrapped, &volume).map(|_| ()));
     let lines = world.audit();
     let generated = &lines[1];
-    assert_eq!(generated["userIdentity"], json!({ "arn": caller().as_str() }));
+    let user = json!({
+        "type": "IAMUser", "principalId": "test", "userName": "test", "arn": caller().as_str(), "accountId": "000000000000",
+        "invokedBy": "AWS Internal",
+    });
+    assert_eq!(generated["userIdentity"], user);
+    assert_eq!(
+        (&generated["sourceIPAddress"], &generated["userAgent"]),
+        (&json!("AWS Internal"), &json!("AWS Internal"))
+    );
+    assert_eq!((&generated["eventVersion"], &generated["eventType"]), (&json!("1.08"), &json!("AwsApiCall")));
+    assert_eq!((&generated["managementEvent"], &generated["eventCategory"]), (&json!(true), &json!("Management")));
+    assert_eq!(generated["recipientAccountId"], "000000000000");
+    assert_eq!(generated["additionalEventData"], json!({ "keyMaterialId": key.current_key_material_id }));
+    assert_eq!(generated["responseElements"], Value::Null, "what a cryptographic operation answers is not shown");
     assert_eq!(generated["eventTime"], "2027-01-15T08:00:00Z");
     assert_eq!(generated["eventSource"], "kms.amazonaws.com");
     assert_eq!(generated["awsRegion"], "us-east-1");
@@ -96,7 +110,15 @@ fn a_line_has_the_fields_of_cloudtrail() {
     assert_eq!(refused["errorMessage"], format!("{} is disabled.", key.arn));
     assert_eq!(refused["requestParameters"]["encryptionAlgorithm"], "SYMMETRIC_DEFAULT");
     assert_eq!(refused["resources"], json!([resource]));
+    assert_eq!(refused["responseElements"], Value::Null);
+    assert_eq!(refused.get("additionalEventData"), None);
     assert_eq!(lines[0]["readOnly"], false);
+    let made = &lines[0]["responseElements"]["keyMetadata"];
+    assert_eq!(
+        (&made["arn"], &made["keyState"], &made["keyManager"]),
+        (&json!(key.arn), &json!("Enabled"), &json!("CUSTOMER"))
+    );
+    assert_eq!(lines[2]["responseElements"], json!({ "keyId": key.arn }), "DisableKey names the key that it changed");
 }
 
 #[test]
@@ -150,4 +172,103 @@ fn a_line_that_a_crash_cut_short_is_removed_at_the_next_opening() {
     drop(world.open().list_keys(&caller()).expect("listed"));
     let names: Vec<Value> = world.audit().into_iter().map(|line| line["eventName"].clone()).collect();
     assert_eq!(names, ["CreateKey", "ListKeys"]);
+}
+
+#[test]
+fn what_a_change_answers_is_shown_as_far_as_cloudtrail_shows_it() {
+    let world = World::new();
+    let kms = world.open();
+    let root = Principal::root("000000000000");
+    let key = kms.create_key(&root, "", Some("alias/a")).expect("made");
+    let name: KeyName = key.arn.clone().into();
+    kms.schedule_key_deletion(&root, &name, 7).expect("scheduled");
+    let access = kms.create_access_key(&root, "root").expect("made");
+    let role = Principal::new("arn:aws:sts::000000000000:assumed-role/envol/infrastructure");
+    kms.list_keys(&role).expect("listed");
+    world.pass_days(7);
+    kms.list_keys(&root).expect("listed");
+    let lines = world.audit();
+    assert_eq!(lines[1]["responseElements"], json!({ "keyId": key.arn }), "CreateAlias");
+    let scheduled = json!({
+        "keyId": key.arn, "keyState": "PendingDeletion", "deletionDate": "Jan 22, 2027, 8:00:00 AM",
+        "pendingWindowInDays": 7,
+    });
+    assert_eq!(lines[2]["responseElements"], scheduled);
+    assert_eq!(lines[2]["userIdentity"]["type"], "Root");
+    let shown = &lines[3]["responseElements"]["accessKey"];
+    assert_eq!((&shown["accessKeyId"], &shown["userName"]), (&json!(access.key.id), &json!("root")));
+    assert!(!lines[3].to_string().contains(std::str::from_utf8(access.secret.expose()).expect("letters")));
+    assert_eq!(lines[3]["eventSource"], "iam.amazonaws.com");
+    assert_eq!(lines[4]["userIdentity"]["type"], "AssumedRole");
+    assert_eq!(lines[4]["userIdentity"]["principalId"], "envol:infrastructure");
+    let issuer = &lines[4]["userIdentity"]["sessionContext"]["sessionIssuer"];
+    assert_eq!(issuer["arn"], "arn:aws:iam::000000000000:role/envol");
+    let gone = &lines[5];
+    assert_eq!((&gone["eventName"], &gone["eventType"]), (&json!("DeleteKey"), &json!("AwsServiceEvent")));
+    assert_eq!(gone["userIdentity"], json!({ "accountId": "000000000000", "invokedBy": "AWS Internal" }));
+    assert_eq!(gone["serviceEventDetails"], json!({ "keyId": key.key_id }));
+    assert_eq!((&gone["requestParameters"], &gone["responseElements"]), (&Value::Null, &Value::Null));
+}
+
+/// The names of the events that pass.
+fn names(kms: &Embedded, filter: AuditFilter) -> Vec<String> {
+    let records = kms.audit_records(&Principal::root("000000000000"), &filter, 100).expect("found");
+    records.iter().map(|record| record["eventName"].as_str().expect("named").to_owned()).collect()
+}
+
+#[test]
+fn records_are_found_by_key_principal_volume_and_time() {
+    let world = World::new();
+    let kms = world.open();
+    let all = AuditFilter::default;
+    let one = kms.create_key(&caller(), "", Some("alias/one")).expect("made");
+    let other = kms.create_key(&Principal::root("000000000000"), "", None).expect("made");
+    world.pass_seconds(100);
+    let volume = context(&[("aws:ebs:id", "vol-1"), ("other", "pair")]);
+    kms.encrypt(&caller(), &other.arn.clone().into(), b"text", &volume).expect("sealed");
+    refusal(kms.describe_key(&caller(), &named("alias/none")));
+    let everything = ["CreateKey", "CreateAlias", "CreateKey", "Encrypt", "DescribeKey"];
+    assert_eq!(names(&kms, all()), everything);
+    for key in [one.arn.as_str(), &one.key_id, "alias/one", "arn:aws:kms:us-east-1:000000000000:alias/one"] {
+        let found = names(&kms, AuditFilter { key: Some(key.to_owned()), ..all() });
+        assert_eq!(found, ["CreateKey", "CreateAlias"], "{key}");
+    }
+    assert_eq!(names(&kms, AuditFilter { key: Some("alias/none".to_owned()), ..all() }), ["DescribeKey"]);
+    for principal in ["test", caller().as_str()] {
+        let found = names(&kms, AuditFilter { principal: Some(principal.to_owned()), ..all() });
+        assert_eq!(found, ["CreateKey", "CreateAlias", "Encrypt", "DescribeKey"], "{principal}");
+    }
+    let by_root = names(&kms, AuditFilter { principal: Some("root".to_owned()), ..all() });
+    assert_eq!(by_root.iter().filter(|name| *name != "LookupEvents").collect::<Vec<_>>(), ["CreateKey"]);
+    assert_eq!(names(&kms, AuditFilter { volume: Some("vol-1".to_owned()), ..all() }), ["Encrypt"]);
+    assert!(names(&kms, AuditFilter { volume: Some("vol-2".to_owned()), ..all() }).is_empty());
+    let then = Timestamp::from_second(1_800_000_050).expect("a time");
+    assert_eq!(names(&kms, AuditFilter { until: Some(then), ..all() }), &everything[..3]);
+    assert_eq!(names(&kms, AuditFilter { since: Some(then), ..all() })[..2], everything[3..]);
+    let both = AuditFilter { key: Some(other.key_id.clone()), since: Some(then), ..all() };
+    assert_eq!(names(&kms, both), ["Encrypt"]);
+    let root = Principal::root("000000000000");
+    let newest = kms.audit_records(&root, &AuditFilter { until: Some(then), ..all() }, 2).expect("found");
+    assert_eq!(newest.iter().map(|record| &record["eventName"]).collect::<Vec<_>>(), ["CreateAlias", "CreateKey"]);
+    let shown = kms.audit_record(&root, newest[0]["eventID"].as_str().expect("an id")).expect("found");
+    assert_eq!(shown, newest[0]);
+    assert!(refusal(kms.audit_record(&root, "none")).starts_with("NotFoundException: "));
+}
+
+#[test]
+fn reading_the_log_is_roots_alone_and_leaves_its_record_too() {
+    let world = World::new();
+    let kms = world.open();
+    let said = refusal(kms.audit_records(&caller(), &AuditFilter::default(), 10));
+    let expected = "AccessDeniedException: User: arn:aws:iam::000000000000:user/test is not authorized to perform: \
+                    cloudtrail:LookupEvents";
+    assert_eq!(said, expected);
+    names(&kms, AuditFilter { key: Some("alias/a".to_owned()), ..AuditFilter::default() });
+    let lines = world.audit();
+    assert_eq!(lines[0]["errorCode"], "AccessDeniedException");
+    assert_eq!(
+        (&lines[1]["eventName"], &lines[1]["eventSource"]),
+        (&json!("LookupEvents"), &json!("cloudtrail.amazonaws.com"))
+    );
+    assert_eq!(lines[1]["requestParameters"], json!({ "keyId": "alias/a" }));
 }

@@ -75,7 +75,7 @@ fn acknowledged(output: &Output) -> Vec<(String, String)> {
 
 /// Whether strace is there; its lack is a skip, and a failure where everything is required.
 #[expect(clippy::print_stderr, reason = "a skipped test says what is missing")]
-fn strace_is_there() -> bool {
+pub(crate) fn strace_is_there() -> bool {
     let there = Command::new("strace").arg("-V").output().is_ok();
     assert!(there || env::var_os("REQUIRE_ALL").is_none(), "strace is missing");
     if !there {
@@ -103,6 +103,31 @@ fn every_step_is_acknowledged_after_its_sync() {
         } else if line.contains("ACK ") {
             assert!(written > 0 && synced > 0, "acknowledged before it was written and synced: {line}");
             (written, synced, acknowledged) = (0, 0, acknowledged + 1);
+        }
+    }
+    assert_eq!(acknowledged, 4);
+}
+
+#[test]
+fn every_call_is_answered_after_the_sync_of_its_record() {
+    if !strace_is_there() {
+        return;
+    }
+    let world = World::new();
+    let log = world.place.path().join("strace.log");
+    let options = ["-y", "-o", log.to_str().expect("plain text"), "-e", "trace=write,fdatasync", "-s", "64"];
+    let output = run(&world, &options);
+    assert!(output.status.success(), "{output:?}");
+    let (mut written, mut synced, mut acknowledged) = (0, 0, 0);
+    for line in std::fs::read_to_string(log).expect("there").lines() {
+        match line {
+            line if line.contains("audit.ndjson") && line.contains(" write(") => (written, synced) = (written + 1, 0),
+            line if line.contains("audit.ndjson") && line.contains(" fdatasync(") => synced += 1,
+            line if line.contains("ACK ") => {
+                assert!(written > 0 && synced > 0, "acknowledged before its record was written and synced: {line}");
+                (written, synced, acknowledged) = (0, 0, acknowledged + 1);
+            }
+            _ => {}
         }
     }
     assert_eq!(acknowledged, 4);

@@ -4,6 +4,7 @@
 mod access;
 mod aliases;
 mod audit;
+mod audit_failures;
 mod ciphertext;
 mod domain_key;
 mod hsm;

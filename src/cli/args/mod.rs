@@ -4,6 +4,7 @@
 //! what they mean, and to the daemon everything that needs more than the word itself. A word refused here is a usage
 //! error: exit code 2, before any daemon is asked.
 
+mod audit;
 mod bench;
 mod daemon;
 mod key;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use audit::{AuditCommand, AuditListArgs};
 pub(crate) use bench::Against;
 pub use bench::BenchArgs;
 pub use daemon::{DaemonArgs, LogFormat};
@@ -103,6 +105,9 @@ pub enum Task {
     Status,
     /// What happened to the volumes, oldest first
     Events(EventsArgs),
+    /// Who called the KMS, what for, and what came of it
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Show the whole scenario with real I/O, in a temporary directory
     ///
     /// Starts a daemon of its own, makes a key and a volume, writes through NBD, disables the key under the attached

@@ -2,6 +2,7 @@
 
 mod access_key;
 mod attach;
+mod audit;
 mod key;
 mod status;
 mod volume;
@@ -39,6 +40,7 @@ pub(super) fn task(global: &Global, task: Task) -> Result<u8, CliError> {
         Task::Detach(args) => attach::detach(&session()?, &args),
         Task::Status => status::status(&session()?),
         Task::Events(args) => status::events(&session()?, &args),
+        Task::Audit(command) => audit::run(&session()?, command),
         Task::Demo => return demo::command(global),
         Task::Bench(args) => return bench::command(global, &args),
     }?;

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::crypto::random;
 use crate::kms::{KmsError, Principal};
@@ -18,7 +18,7 @@ use crate::limits;
 use crate::sys::locked::LockedMemory;
 
 use super::admin::on_nothing;
-use super::audit::Call;
+use super::audit::{Call, date};
 use super::caller::Caller;
 use super::operation::Operation;
 use super::store::Lookup;
@@ -75,6 +75,8 @@ impl Embedded {
             let (user, created) = (user.to_owned(), trail.now);
             let record = AccessKeyRecord { user: user.clone(), created, sealed_secret: STANDARD.encode(sealed) };
             tables.put_access_key(&id, &record)?;
+            let shown = json!({ "userName": user, "accessKeyId": id, "status": "Active", "createDate": date(created) });
+            trail.response.insert("accessKey".to_owned(), shown);
             let key = AccessKey { id, user, created: created.into() };
             Ok(NewAccessKey { key, secret: Plaintext::new(secret) })
         })
@@ -137,7 +139,11 @@ fn on_access_key<'a>(caller: &'a Principal, operation: Operation, name: &'static
 
 fn judge_right(call: &Call<'_>) -> Result<(), KmsError> {
     let principal = call.caller.principal;
-    if principal.is_root() { Ok(()) } else { Err(refusal::not_root(principal, call.operation.name())) }
+    if principal.is_root() {
+        Ok(())
+    } else {
+        Err(refusal::not_root(principal, &format!("iam:{}", call.operation.name())))
+    }
 }
 
 /// A user's name as IAM has them.

@@ -10,8 +10,8 @@ use crate::crypto::random;
 use crate::kms::{KeyName, KmsError};
 use crate::limits;
 
-use super::audit::Call;
-use super::call::{Found, Trail, authorise};
+use super::audit::{Call, date, key_metadata};
+use super::call::{Found, Trail, authorise, metadata};
 use super::caller::Caller;
 use super::hsm::KeyId;
 use super::keys::{KeyRecord, MaterialRecord, RotationType, StoredManager, StoredState};
@@ -128,6 +128,9 @@ impl Embedded {
             let deletion_date = trail.now.saturating_add(window).map_err(|error| refusal::internal(&error))?;
             key.record.state = StoredState::PendingDeletion { deletion_date };
             tables.put_key(key.id, &key.record)?;
+            trail.response.insert("keyState".to_owned(), "PendingDeletion".into());
+            trail.response.insert("deletionDate".to_owned(), date(deletion_date));
+            trail.response.insert("pendingWindowInDays".to_owned(), days.into());
             self.note_due(&key.record);
             self.describe(tables, &key)
         })
@@ -254,7 +257,10 @@ impl Embedded {
             rotation: None,
         };
         tables.put_key(id, &record)?;
-        Ok(Found { id, arn, record })
+        let key = Found { id, arn, record };
+        let shown = key_metadata(&self.identity.account, &metadata(&key, Vec::new()), trail.now);
+        trail.response.insert("keyMetadata".to_owned(), shown);
+        Ok(key)
     }
 
     pub(super) fn make_material(

@@ -1,20 +1,23 @@
 //! The one path that every call takes, whatever it asks: admitted here, and written into the audit log here.
 //!
-//! A call that only reads sees a snapshot and runs beside others; one that changes something runs alone. The line in
-//! the log is written before the next change may begin, so lines stand in the order of effect, and once a DisableKey
-//! has returned no Decrypt under that key succeeds. A call whose line cannot be written gets no answer.
+//! A call that only reads sees a snapshot and runs beside others; one that changes something runs alone. The line has
+//! its place in the log before the next change may begin, so lines stand in the order of effect, and once a DisableKey
+//! has returned no Decrypt under that key succeeds. A call is answered when its line is durable, for which it waits while
+//! others go on (many share a sync); one whose line cannot be made durable gets no answer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::slice;
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::kms::{KeyArn, KeyName, KmsError, Principal};
 
 use super::admin::on_nothing;
-use super::audit::Call;
+use super::audit::{Call, Ticket};
 use super::caller::{Caller, SignedRequest};
+use super::hsm::MaterialId;
 use super::keys::{KeyRecord, Named, StoredManager};
 use super::operation::{Operation, permit};
 use super::store::{Change, Lookup, StoreError, View};
@@ -32,6 +35,26 @@ pub(super) struct Trail {
     pub(super) now: Timestamp,
     /// ARNs of the keys and aliases that it turned out to be about.
     pub(super) resources: Vec<String>,
+    /// What its record shows of the answer, beside the key.
+    pub(super) response: Map<String, Value>,
+    /// What its record says beside that: which material was used.
+    pub(super) additional: Map<String, Value>,
+    /// The id of its record, and that of the request.
+    pub(super) event: Uuid,
+    pub(super) request: Uuid,
+}
+
+impl Trail {
+    pub(super) fn new(now: Timestamp, call: Option<&Call<'_>>) -> Self {
+        let request = call.and_then(|call| call.caller.request).map_or_else(Uuid::new_v4, |request| request.id);
+        let (response, additional) = (Map::new(), Map::new());
+        Self { now, resources: Vec::new(), response, additional, event: Uuid::new_v4(), request }
+    }
+
+    /// Notes which material of the key was used.
+    pub(super) fn note_material(&mut self, name: &str, material: MaterialId) {
+        self.additional.insert(name.to_owned(), material.to_string().into());
+    }
 }
 
 /// A key that exists.
@@ -50,11 +73,13 @@ impl Embedded {
     ) -> Result<T, KmsError> {
         let now = self.now();
         let passed = self.pass_time(now);
-        let _others_may_read = self.order.read();
-        self.answer(slice::from_ref(call), now, |trail| {
+        let others_may_read = self.order.read();
+        let carried_out = self.carry_out(slice::from_ref(call), now, |trail| {
             passed?;
             work(&self.store.view()?, trail)
-        })
+        });
+        drop(others_may_read);
+        self.answer(slice::from_ref(call), carried_out)
     }
 
     /// Carries out a call that changes something: durable when it returns `Ok`.
@@ -74,27 +99,31 @@ impl Embedded {
     ) -> Result<T, KmsError> {
         let now = self.now();
         let passed = self.pass_time(now);
-        let _alone = self.order.write();
-        self.answer(calls, now, |trail| {
+        let alone = self.order.write();
+        let carried_out = self.carry_out(calls, now, |trail| {
             passed?;
             self.store.change(|tables| work(tables, trail))
-        })
+        });
+        drop(alone);
+        self.answer(calls, carried_out)
     }
 
-    /// Does the work and leaves a line for each call; every call ends here.
-    fn answer<T>(
+    /// Does the work and has a line for each call appended; the line's place is that of the effect.
+    fn carry_out<T>(
         &self,
         calls: &[Call<'_>],
         now: Timestamp,
         work: impl FnOnce(&mut Trail) -> Result<T, KmsError>,
-    ) -> Result<T, KmsError> {
-        let mut trail = Trail { now, resources: Vec::new() };
+    ) -> (Result<T, KmsError>, Ticket) {
+        let mut trail = Trail::new(now, calls.first());
         let outcome = work(&mut trail);
-        let failure = outcome.as_ref().err();
-        calls
-            .iter()
-            .try_for_each(|call| self.audit.record(&self.identity, now, call, &trail.resources, failure))
-            .map_err(|error| refusal::internal(&error))?;
+        let ticket = self.audit.record(&self.identity, calls, &trail, outcome.as_ref().err());
+        (outcome, ticket)
+    }
+
+    /// Answers once the lines are durable, while others go on; every call ends here.
+    fn answer<T>(&self, calls: &[Call<'_>], (outcome, ticket): (Result<T, KmsError>, Ticket)) -> Result<T, KmsError> {
+        self.audit.wait(&ticket).map_err(|lost| refusal::internal(&lost))?;
         calls.iter().filter_map(|call| call.caller.request).for_each(SignedRequest::set_recorded);
         outcome
     }
@@ -200,7 +229,7 @@ impl Embedded {
         if self.next_due.lock().is_none_or(|due| due > now) {
             return Ok(());
         }
-        let _alone = self.order.write();
+        let alone = self.order.write();
         let (done, next) = self.store.change(|tables| {
             let mut done = Vec::new();
             for (id, mut record) in tables.all_keys()? {
@@ -215,7 +244,11 @@ impl Embedded {
             Ok::<_, KmsError>((done, next_due(tables)?))
         })?;
         *self.next_due.lock() = next;
-        done.into_iter().try_for_each(|(id, operation)| self.record_passing(now, id, operation))
+        let service = Principal::new(SERVICE);
+        let tickets: Vec<Ticket> =
+            done.into_iter().map(|(id, operation)| self.record_passing(now, &service, id, operation)).collect();
+        drop(alone);
+        tickets.iter().try_for_each(|ticket| self.audit.wait(ticket)).map_err(|lost| refusal::internal(&lost))
     }
 
     /// Remembers when time will next do something to a key with this record.
@@ -224,14 +257,11 @@ impl Embedded {
         *next = next.into_iter().chain(due(record)).min();
     }
 
-    fn record_passing(&self, now: Timestamp, id: Uuid, operation: Operation) -> Result<(), KmsError> {
-        let service = Principal::new(SERVICE);
-        let caller = Caller::from(&service);
-        let call = Call { caller, operation, key: None, context: None, parameters: Vec::new() };
-        self.answer(slice::from_ref(&call), now, |trail| {
-            trail.resources.push(self.identity.key_arn(id).to_string());
-            Ok(())
-        })
+    fn record_passing(&self, now: Timestamp, service: &Principal, id: Uuid, operation: Operation) -> Ticket {
+        let call = on_nothing(Caller::from(service), operation);
+        let mut trail = Trail::new(now, None);
+        trail.resources.push(self.identity.key_arn(id).to_string());
+        self.audit.record(&self.identity, slice::from_ref(&call), &trail, None)
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -273,7 +303,8 @@ fn judge_right(call: &Call<'_>, action: &str, key: Option<&KeyArn>, manager: Sto
     Ok(())
 }
 
-fn metadata(key: &Found, aliases: Vec<String>) -> KeyMetadata {
+/// What DescribeKey says of `key`.
+pub(super) fn metadata(key: &Found, aliases: Vec<String>) -> KeyMetadata {
     KeyMetadata {
         key_id: key.id.to_string(),
         arn: key.arn.clone(),

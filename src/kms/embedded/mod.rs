@@ -27,6 +27,7 @@ mod tags;
 mod usage;
 
 pub use access_keys::{AccessKey, NewAccessKey};
+pub use audit::AuditFilter;
 pub use caller::{Caller, SignedRequest};
 pub use domain_key::DomainKeyError;
 pub use lists::{Page, PageOf};
@@ -83,6 +84,27 @@ pub enum KeyState {
     Disabled,
     /// `PendingDeletion`
     PendingDeletion,
+}
+
+impl Manager {
+    /// As AWS spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "CUSTOMER",
+            Self::Aws => "AWS",
+        }
+    }
+}
+
+impl KeyState {
+    /// As AWS spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+            Self::PendingDeletion => "PendingDeletion",
+        }
+    }
 }
 
 /// What DescribeKey says, and a little more.
@@ -172,7 +194,7 @@ pub struct Embedded {
     audit: Arc<AuditLog>,
     identity: Identity,
     clock: Clock,
-    /// Shared by calls that read, held alone by one that changes something, until its line is in the log.
+    /// Shared by calls that read, held alone by one that changes something, until its line has its place in the log.
     order: RwLock<()>,
     /// When the next key goes or is rotated, or earlier.
     next_due: Mutex<Option<Timestamp>>,

@@ -39,7 +39,7 @@ operations! {
     EnableKeyRotation DisableKeyRotation GetKeyRotationStatus ListKeyRotations RotateKeyOnDemand RotateKey
     CreateAlias UpdateAlias DeleteAlias ListAliases
     Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext GenerateRandom
-    CreateAccessKey ListAccessKeys DeleteAccessKey
+    CreateAccessKey ListAccessKeys DeleteAccessKey LookupEvents
 }
 
 impl Operation {
@@ -62,12 +62,21 @@ impl Operation {
     }
 
     fn only_looks(self) -> bool {
-        self.name().starts_with("List") || self == Self::DescribeKey
+        self.name().starts_with("List") || matches!(self, Self::DescribeKey | Self::LookupEvents)
     }
 
-    /// Whether it is of IAM, not of KMS.
-    pub(super) fn is_of_iam(self) -> bool {
-        matches!(self, Self::CreateAccessKey | Self::ListAccessKeys | Self::DeleteAccessKey)
+    /// The service of AWS that has it.
+    pub(super) fn source(self) -> &'static str {
+        match self {
+            Self::CreateAccessKey | Self::ListAccessKeys | Self::DeleteAccessKey => "iam.amazonaws.com",
+            Self::LookupEvents => "cloudtrail.amazonaws.com",
+            _ => "kms.amazonaws.com",
+        }
+    }
+
+    /// Whether nobody asks for it: time alone brings it about.
+    pub(super) fn is_internal(self) -> bool {
+        matches!(self, Self::DeleteKey | Self::RotateKey)
     }
 
     /// Whether AWS lets an alias stand for the key that it is about.

@@ -105,9 +105,14 @@ pub(super) fn no_policy_allows(caller: &Principal, action: &str, key: Option<&Ke
     )
 }
 
-/// `AccessDeniedException` of access keys, which are the account root's matter.
+/// `AccessDeniedException` of access keys and the audit log, which are the account root's matter.
 pub(super) fn not_root(caller: &Principal, action: &str) -> KmsError {
-    refused("AccessDeniedException", format!("User: {caller} is not authorized to perform: iam:{action}"))
+    refused("AccessDeniedException", format!("User: {caller} is not authorized to perform: {action}"))
+}
+
+/// `NotFoundException` of a record that is not in the audit log.
+pub(super) fn no_such_event(id: &str) -> KmsError {
+    refused("NotFoundException", format!("The audit log has no event {id}"))
 }
 
 /// `DryRunOperationException`: all of it would have been done.

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::slice;
 
 use crate::kms::KmsError;
 use crate::limits;
 use crate::sync::{Arc, Mutex};
 
 use super::admin::on_nothing;
-use super::call::authorise;
+use super::call::{Trail, authorise};
 use super::caller::SignedRequest;
 use super::operation::Operation;
 use super::{Embedded, Identity, make_private, refusal, store};
@@ -83,9 +84,9 @@ impl Embedded {
         refusal: KmsError,
     ) -> Result<T, KmsError> {
         let call = on_nothing(request.into(), Operation::named(operation));
-        self.audit
-            .record(&self.identity_in(region), self.now(), &call, &[], Some(&refusal))
-            .map_err(|error| refusal::internal(&error))?;
+        let trail = Trail::new(self.now(), Some(&call));
+        let ticket = self.audit.record(&self.identity_in(region), slice::from_ref(&call), &trail, Some(&refusal));
+        self.audit.wait(&ticket).map_err(|lost| refusal::internal(&lost))?;
         request.set_recorded();
         Err(refusal)
     }

@@ -139,6 +139,7 @@ impl Embedded {
             let associated = judge_context(context)?;
             let Opening { key, material: id, token } = self.opening(view, trail, &call, blob, "Decrypt")?;
             end_dry_run(&call)?;
+            trail.note_material("keyMaterialId", id);
             let plaintext = self.hsm.decrypt(self.material(&key, id, &token), &associated, blob.bytes())?;
             Ok(Decrypted { plaintext: Plaintext(plaintext), key: key.arn, material: id.to_string() })
         })
@@ -168,6 +169,8 @@ impl Embedded {
             let to_token = view.token(to.id, current)?.ok_or(StoreError::MaterialMissing)?;
             let from = (self.material(&key, material, &token), context.as_slice());
             let into = (self.material(&to, current, &to_token), to_context.as_slice());
+            trail.note_material("sourceKeyMaterialId", material);
+            trail.note_material("destinationKeyMaterialId", current);
             let blob = self.hsm.re_encrypt(from, asked.blob.bytes(), into)?;
             let sealed = Sealed { wrapped: wrapped(blob)?, key: to.arn, material: current.to_string() };
             Ok(ReEncrypted { source: key.arn, source_material: material.to_string(), sealed })
@@ -285,6 +288,7 @@ impl Embedded {
             end_dry_run(call)?;
             let current = key.record.current().id;
             let token = view.token(key.id, current)?.ok_or(StoreError::MaterialMissing)?;
+            trail.note_material("keyMaterialId", current);
             let done = work(self.material(&key, current, &token), &associated)?;
             Ok((done, key.arn, current.to_string()))
         })

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::kms::embedded::{Embedded, KeyMetadata, KeyState, Manager, SignedRequest};
+use crate::kms::embedded::{Embedded, KeyMetadata, KeyState, SignedRequest};
 use crate::kms::wire::input::Input;
 use crate::kms::wire::refusal::{invalid, unsupported};
 use crate::kms::{KeyName, KmsError};
@@ -76,7 +76,7 @@ pub(super) fn schedule_key_deletion(kms: &Embedded, caller: &SignedRequest, inpu
     Ok(json!({
         "KeyId": key.arn,
         "DeletionDate": key.deletion_date.map(seconds),
-        "KeyState": state(key.state),
+        "KeyState": key.state.name(),
         "PendingWindowInDays": days,
     }))
 }
@@ -145,13 +145,10 @@ fn metadata(kms: &Embedded, key: &KeyMetadata) -> Map<String, Value> {
         "Enabled": key.state == KeyState::Enabled,
         "Description": key.description,
         "KeyUsage": ENCRYPTION,
-        "KeyState": state(key.state),
+        "KeyState": key.state.name(),
         "DeletionDate": key.deletion_date.map(seconds),
         "Origin": "AWS_KMS",
-        "KeyManager": match key.manager {
-            Manager::Customer => "CUSTOMER",
-            Manager::Aws => "AWS",
-        },
+        "KeyManager": key.manager.name(),
         "CustomerMasterKeySpec": SYMMETRIC,
         "KeySpec": SYMMETRIC,
         "EncryptionAlgorithms": [SYMMETRIC],
@@ -160,12 +157,4 @@ fn metadata(kms: &Embedded, key: &KeyMetadata) -> Map<String, Value> {
     });
     let Value::Object(members) = described else { return Map::new() };
     members.into_iter().filter(|(_, value)| !value.is_null()).collect()
-}
-
-fn state(state: KeyState) -> &'static str {
-    match state {
-        KeyState::Enabled => "Enabled",
-        KeyState::Disabled => "Disabled",
-        KeyState::PendingDeletion => "PendingDeletion",
-    }
 }

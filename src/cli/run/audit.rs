@@ -1,0 +1,37 @@
+//! `envol audit`.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Session;
+use crate::cli::args::{AuditCommand, AuditListArgs};
+use crate::cli::error::CliError;
+use crate::cli::render::{audit_card, audit_list};
+use crate::cli::route::{query, route};
+
+pub(super) fn run(session: &Session, command: AuditCommand) -> Result<(), CliError> {
+    let console = session.console;
+    match command {
+        AuditCommand::List(args) => {
+            let records: Vec<Value> = session.client.get(&(route(&["audit"]) + &asked(args)))?;
+            console.answer(&records, |records| audit_list(records))
+        }
+        AuditCommand::Show(args) => {
+            let record: Value = session.client.get(&route(&["audit", &args.id]))?;
+            console.answer(&record, audit_card)
+        }
+    }
+}
+
+fn asked(args: AuditListArgs) -> String {
+    let now = Timestamp::now();
+    let pairs = [
+        ("key", args.key),
+        ("principal", args.principal),
+        ("volume", args.volume),
+        ("since", args.since.map(|since| since.time(now).to_string())),
+        ("until", args.until.map(|until| until.time(now).to_string())),
+        ("limit", Some(args.limit.to_string())),
+    ];
+    query(pairs.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))))
+}

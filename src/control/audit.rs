@@ -1,0 +1,71 @@
+//! `GET /v1/audit`: records of the embedded KMS's audit log, found by key, principal, volume and time.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Operated;
+use super::extract::{CalledBy, NamedEvent, volume_ref};
+use super::problem::{Fault, Refused};
+use super::work::carry_out;
+use crate::attach::VolumeRef;
+use crate::kms::embedded::AuditFilter;
+use crate::limits;
+use crate::sync::Arc;
+
+type Shared = State<Arc<Operated>>;
+
+/// The parameters of a search.
+pub(super) const PARAMETERS: &[&str] = &["key", "principal", "volume", "since", "until", "limit"];
+
+/// What the caller asks for, word for word.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    key: Option<String>,
+    principal: Option<String>,
+    /// By name or id.
+    volume: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn list(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<Vec<Value>>, Refused> {
+    let bad = |text: String| Refused::new(Fault::Usage, "request.bad_query", text);
+    let Query(asked) = asked.map_err(|error| bad(error.body_text()))?;
+    let most = asked.limit.unwrap_or(limits::AUDIT_RECORDS_USUAL);
+    if !(1..=limits::AUDIT_RECORDS_MAX).contains(&most) {
+        return Err(bad(format!("limit is 1 to {}", limits::AUDIT_RECORDS_MAX)));
+    }
+    carry_out(move || {
+        let volume = asked.volume.map(|word| volume_id(&operated, &word)).transpose()?;
+        let Asked { key, principal, since, until, .. } = asked;
+        let filter = AuditFilter { key, principal, volume, since, until };
+        Ok(Json(operated.keys.audit_records(&caller, &filter, most)?))
+    })
+    .await
+}
+
+pub(super) async fn show(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedEvent(id): NamedEvent,
+) -> Result<Json<Value>, Refused> {
+    carry_out(move || Ok(Json(operated.keys.audit_record(&caller, &id)?))).await
+}
+
+/// The id of the volume called `word`; an id may be that of a volume that is gone.
+fn volume_id(operated: &Operated, word: &str) -> Result<String, Refused> {
+    match volume_ref(word)? {
+        VolumeRef::Id(id) => Ok(id.to_string()),
+        named => Ok(operated.registry.show(&named)?.record.id.to_string()),
+    }
+}

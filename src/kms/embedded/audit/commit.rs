@@ -1,0 +1,211 @@
+//! Group commit: one thread appends the lines of all calls that are waiting, and syncs once for all of them.
+//!
+//! Whoever adds lines gets a [`Ticket`] and waits on it: it is settled when the sync behind these lines has returned. Lines
+//! that arrive while a sync is under way are the next batch, so however many callers there are, at most one sync runs and
+//! one is waited for. Order in the file is the order of [`Committer::add`].
+//!
+//! A batch that cannot be written whole is cut off again, and its tickets tell; the next one may succeed (there may be
+//! room again). After a failed sync nothing is accepted until the log is opened again: the kernel reports a lost page
+//! once, and what a later sync says of it is not to be believed. What follows one line from the next (a chain of hashes)
+//! has its place in [`Tail::append`], the only code that sees the lines in their order.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::thread::{self, JoinHandle};
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, OnceLock};
+
+/// Lines that could not be made durable: the calls that they tell of get no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the audit log cannot be written, and no call is answered without its record; this one may have taken effect")]
+pub(in crate::kms::embedded) struct Lost(#[source] Arc<io::Error>);
+
+/// The claim of a caller on the sync of its lines.
+#[must_use = "a call is answered when its record is durable"]
+pub(in crate::kms::embedded) struct Ticket(Arc<OnceLock<Result<(), Lost>>>);
+
+/// The thread that appends, and the way to it.
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    settled: Condvar,
+    /// How far the log is durable.
+    durable: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Lines of the next batch, and what its tickets hold.
+    lines: Vec<u8>,
+    batch: Arc<OnceLock<Result<(), Lost>>>,
+    closing: bool,
+}
+
+/// The end of the file.
+struct Tail {
+    file: File,
+    /// Where the last durable line ends.
+    length: u64,
+    /// Why nothing is accepted any more.
+    broken: Option<Lost>,
+}
+
+impl Committer {
+    /// Appends to `file` behind its first `length` bytes, which are whole, durable lines and all that there is.
+    pub(super) fn start(file: File, length: u64) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            settled: Condvar::new(),
+            durable: AtomicU64::new(length),
+        });
+        let tail = Tail { file, length, broken: None };
+        let theirs = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || theirs.serve(tail))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Has `lines` appended, one behind the other.
+    pub(super) fn add(&self, lines: &[u8]) -> Ticket {
+        let mut state = self.shared.state.lock();
+        state.lines.extend_from_slice(lines);
+        let ticket = Ticket(Arc::clone(&state.batch));
+        drop(state);
+        self.shared.work.notify_one();
+        ticket
+    }
+
+    /// Waits until the lines of `ticket` are durable, or are known not to be.
+    pub(super) fn wait(&self, ticket: &Ticket) -> Result<(), Lost> {
+        let state = self.shared.state.lock();
+        drop(self.shared.settled.wait_while(state, |_| ticket.0.get().is_none()));
+        ticket.0.get().cloned().unwrap_or(Ok(()))
+    }
+
+    /// How far the log is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.shared.durable.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.shared.state.lock().closing = true;
+        self.shared.work.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // Every ticket has its owner waiting, so nobody is left to be told of a panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Appends batch after batch until the log is closed.
+    fn serve(&self, mut tail: Tail) {
+        loop {
+            let mut state = self.work.wait_while(self.state.lock(), |state| state.lines.is_empty() && !state.closing);
+            if state.lines.is_empty() {
+                return;
+            }
+            let (lines, batch) = (std::mem::take(&mut state.lines), std::mem::take(&mut state.batch));
+            drop(state);
+            let outcome = tail.append(&lines);
+            self.durable.store(tail.length, Ordering::Release);
+            // Settled under the lock, or a caller between its look and its wait would miss it.
+            let state = self.state.lock();
+            let settled = batch.set(outcome);
+            drop(state);
+            assert!(settled.is_ok(), "a batch is settled once");
+            self.settled.notify_all();
+        }
+    }
+}
+
+impl Tail {
+    /// Makes `lines` durable behind what there is, or leaves nothing of them.
+    fn append(&mut self, lines: &[u8]) -> Result<(), Lost> {
+        if let Some(broken) = &self.broken {
+            return Err(broken.clone());
+        }
+        if let Err(error) = self.file.write_all(lines) {
+            return Err(self.cut_off(error, false));
+        }
+        if let Err(error) = self.file.sync_data() {
+            return Err(self.cut_off(error, true));
+        }
+        self.length += u64::try_from(lines.len()).expect("a batch is in memory");
+        Ok(())
+    }
+
+    /// Takes back what may have been written of a batch; for good where that cannot be done or `broken`.
+    fn cut_off(&mut self, error: io::Error, broken: bool) -> Lost {
+        let lost = Lost(Arc::new(error));
+        if self.file.set_len(self.length).is_err() || broken {
+            self.broken = Some(lost.clone());
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> (tempfile::TempDir, std::path::PathBuf, Committer) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
+        let file = File::options().append(true).create(true).open(&path).expect("made");
+        let committer = Committer::start(file, 0).expect("starts");
+        (dir, path, committer)
+    }
+
+    #[test]
+    fn lines_of_many_callers_are_all_there_each_whole_and_a_callers_own_in_order() {
+        let (_dir, path, committer) = log();
+        thread::scope(|scope| {
+            for caller in 0..8 {
+                let committer = &committer;
+                scope.spawn(move || {
+                    for number in 0..50 {
+                        let ticket = committer.add(format!("{caller} {number}\n").as_bytes());
+                        committer.wait(&ticket).expect("durable");
+                    }
+                });
+            }
+        });
+        let text = std::fs::read_to_string(&path).expect("text");
+        assert_eq!(committer.durable(), u64::try_from(text.len()).expect("short"));
+        for caller in 0..8 {
+            let mine: Vec<String> =
+                text.lines().filter(|line| line.starts_with(&format!("{caller} "))).map(str::to_owned).collect();
+            assert_eq!(mine, (0..50).map(|number| format!("{caller} {number}")).collect::<Vec<_>>());
+        }
+        assert_eq!(text.lines().count(), 400);
+    }
+
+    #[test]
+    fn what_is_added_is_written_before_the_log_closes() {
+        let (_dir, path, committer) = log();
+        let _unclaimed = committer.add(b"line\n");
+        drop(committer);
+        assert_eq!(std::fs::read(path).expect("there"), b"line\n");
+    }
+
+    #[test]
+    fn a_file_that_takes_no_bytes_loses_the_call_and_says_why() {
+        let full = File::options().write(true).open("/dev/full").expect("there");
+        let committer = Committer::start(full, 0).expect("starts");
+        for _ in 0..2 {
+            let ticket = committer.add(b"line\n");
+            let lost = committer.wait(&ticket).expect_err("no room");
+            assert_eq!(lost.0.kind(), io::ErrorKind::StorageFull, "the first cause stays");
+        }
+        assert_eq!(committer.durable(), 0);
+    }
+}

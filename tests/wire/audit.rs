@@ -1,0 +1,63 @@
+//! The audit log of a daemon that is killed, and what the command line finds in it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{python, python_has};
+use crate::world::{World, script};
+
+#[test]
+fn whatever_was_answered_before_a_sigkill_is_in_the_log() {
+    if !python_has(&["boto3"]) {
+        return;
+    }
+    let mut world = World::new();
+    let mut command = Command::new(python());
+    command.arg(script("busy.py"));
+    let mut clients = world.client(command).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let mut answered = Vec::new();
+    for line in BufReader::new(clients.stdout.take().expect("piped")).lines().map(|line| line.expect("text")) {
+        answered.push(line);
+        if answered.len() == 60 {
+            world.daemon.kill();
+        }
+    }
+    clients.wait().expect("ends when nobody answers");
+    assert!(answered.len() >= 60, "{}", answered.len());
+    let log = std::fs::read_to_string(world.daemon.path().join("state/kms/audit.ndjson")).expect("there");
+    for line in &answered {
+        let (operation, request) = line.split_once(' ').expect("two words");
+        let record = log.lines().find(|record| record.contains(request));
+        assert!(record.is_some_and(|record| record.contains(operation)), "{line} was answered and left no record");
+    }
+}
+
+#[test]
+fn the_command_line_finds_records_by_volume_key_principal_and_time() {
+    let world = World::new();
+    let daemon = &world.daemon;
+    let key = daemon.json(["key", "create", "--alias", "a"]);
+    daemon.json(["volume", "create", "db", "--size", "8M", "--key", "alias/a"]);
+    daemon.attach("db");
+    let names = |words: &[&str]| {
+        let found = daemon.json(["audit", "list"].iter().chain(words));
+        let records = found.as_array().expect("an array").clone();
+        records.iter().map(|record| record["eventName"].as_str().expect("named").to_owned()).collect::<Vec<_>>()
+    };
+    let of_volume = ["GenerateDataKeyWithoutPlaintext", "Decrypt", "Decrypt"];
+    assert_eq!(names(&["--volume", "db"]), of_volume);
+    assert_eq!(names(&["--volume", "db", "--key", "alias/a", "--since", "1h"]), of_volume);
+    assert!(names(&["--volume", "db", "--until", "1h"]).is_empty());
+    assert_eq!(names(&["--volume", "db", "--limit", "1"]), ["Decrypt"]);
+    let about_key = names(&["--key", key["key_id"].as_str().expect("an id")]);
+    assert_eq!(about_key[..2], ["CreateKey", "CreateAlias"]);
+    assert!(names(&["--principal", "root"]).contains(&"CreateAccessKey".to_owned()));
+    let newest = daemon.json(["audit", "list", "--limit", "1"]);
+    let id = newest[0]["eventID"].as_str().expect("an id");
+    assert_eq!(daemon.json(["audit", "show", id]), newest[0]);
+    assert_eq!(daemon.refused(3, ["audit", "show", "none"])["kms_exception"], "NotFoundException");
+    assert_eq!(daemon.refused(3, ["audit", "list", "--volume", "none"])["code"], "volume.not_found");
+    assert_ne!(newest, Value::Null);
+}
