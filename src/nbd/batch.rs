@@ -11,8 +11,8 @@ use super::errno::{self, Errno};
 use super::link::Link;
 use super::reply::Pending;
 use super::request::{self, Breach, Terms, Verdict, Work};
+use super::waits::Permit;
 use super::wire::{self, RequestHeader};
-use super::workers::Permit;
 use crate::block::{Durability, Io, Op, Patience};
 use crate::sync::Arc;
 

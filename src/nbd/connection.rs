@@ -15,6 +15,7 @@ use super::misses::Misses;
 use super::processors::{Habit, Processors};
 use super::request::{Breach, Terms, Work};
 use super::server::Bounds;
+use super::solitude::Solitude;
 use super::workers::{Job, Workers};
 use super::{Export, Exports, Session, reply::Pending};
 use crate::sync::Arc;
@@ -152,7 +153,8 @@ impl<'c> Connection<'c> {
     fn new(link: Arc<Link>, export: Arc<dyn Export>, terms: Terms, common: &'c Common) -> Self {
         let workers = Workers::new(Arc::clone(&link), Arc::clone(&export), common.memory.share());
         let processors = Arc::clone(&common.processors);
-        let dispatch = Dispatch { link: Arc::clone(&link), export: Arc::clone(&export), workers, processors };
+        let (solitude, our_link) = (Solitude::default(), Arc::clone(&link));
+        let dispatch = Dispatch { link: our_link, export: Arc::clone(&export), workers, processors, solitude };
         let (input, output) = (Buffer::new(QUIET), Buffer::new(QUIET));
         Self {
             common,
@@ -199,7 +201,7 @@ impl<'c> Connection<'c> {
         if replies > 0 {
             self.misses.reply(self.output.data(replies), &self.link, &self.dispatch.workers)?;
         }
-        self.hand_over()?;
+        self.hand_over(self.start + taken == self.end)?;
         self.start += taken;
         match next {
             Next::Receive { wanted } => self.receive(wanted),
@@ -214,11 +216,12 @@ impl<'c> Connection<'c> {
         }
     }
 
-    /// Sees to what could not be done in the batch. Payloads still lie in the input.
-    fn hand_over(&mut self) -> Result<(), LinkError> {
+    /// Sees to what could not be done in the batch, `all` of what was received. Payloads still lie in the input.
+    fn hand_over(&mut self, all: bool) -> Result<(), LinkError> {
         let received = self.input.data(self.end);
         let mut lent = false;
         let mut left_over = self.batch.left_over();
+        let only = all && left_over.len() == 1 && !self.misses.are_under_way();
         let mut outcomes = None;
         while let Some(left) = left_over.next() {
             let mut room = self.misses.room_for(&left.work, &self.link, &self.dispatch.workers)?;
@@ -237,7 +240,7 @@ impl<'c> Connection<'c> {
             if let Some(job) = waiting
                 && let Err(job) = self.misses.begin(job, &self.export)
             {
-                self.dispatch.hand_on(job)?;
+                self.dispatch.see_to(job, only)?;
             }
         }
         drop(left_over);
@@ -265,7 +268,10 @@ impl<'c> Connection<'c> {
             self.link.receive_watching(free_now, &mut self.habit)
         };
         match received {
-            Ok(length) => self.end += length,
+            Ok(length) => {
+                self.end += length;
+                self.dispatch.arrived();
+            }
             Err(LinkError::TimedOut) => return Ok(self.rest()?),
             Err(error) => return Err(error.into()),
         }

@@ -2,14 +2,17 @@
 //!
 //! A worker, where another request is there already and a processor has nothing to do: so reading or encrypting one overlaps
 //! with sending or receiving the other. Else the thread itself, as long as that needs no waiting for the disk: with all
-//! processors busy, a hop to another thread is work and gains nothing. What has to wait is never waited for here.
+//! processors busy, a hop to another thread is work and gains nothing. What has to wait is waited for here only for a client
+//! that waits for each answer (`solitude`): what it does not ask for meanwhile cannot be late.
 
 use super::Export;
 use super::errno::{self, Errno};
 use super::link::{Link, LinkError};
 use super::processors::{Processors, Working};
 use super::request::Work;
-use super::workers::{Job, Permit, Workers, answer_read};
+use super::solitude::Solitude;
+use super::waits::{self, Permit, answer_read};
+use super::workers::{Job, Workers};
 use crate::block::{Durability, Io, Op, Patience};
 use crate::sync::Arc;
 
@@ -19,6 +22,8 @@ pub(super) struct Dispatch {
     pub(super) export: Arc<dyn Export>,
     pub(super) workers: Workers,
     pub(super) processors: Arc<Processors>,
+    /// Whether something arrives while the workers owe one answer.
+    pub(super) solitude: Solitude,
 }
 
 impl Dispatch {
@@ -33,6 +38,26 @@ impl Dispatch {
             job.working = self.processors.spare();
         }
         if job.working.is_some() { self.hand_on(job).map(|()| None) } else { self.attempt(job, mine) }
+    }
+
+    /// Has a job carried out that has to wait; `only` says that nothing else of its client is here.
+    pub(super) fn see_to(&mut self, job: Job, only: bool) -> Result<(), LinkError> {
+        let only = only && self.workers.owe_nothing();
+        if !only || !self.solitude.is_certain() || self.link.is_stopping() {
+            if only {
+                self.solitude.observe();
+            }
+            return self.hand_on(job);
+        }
+        let Self { link, export, solitude, .. } = self;
+        waits::carry_out(job, link, export, || solitude.note(!link.has_more()));
+        Ok(())
+    }
+
+    /// Notes that something was received.
+    pub(super) fn arrived(&mut self) {
+        let workers = &self.workers;
+        self.solitude.arrived(|| workers.owe_nothing());
     }
 
     /// Hands a job to the workers, or answers it where the server stops.

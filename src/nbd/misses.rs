@@ -13,7 +13,9 @@ use super::errno;
 use super::link::{Link, LinkError};
 use super::reply::{Pending, SmallReply};
 use super::request::Work;
-use super::workers::{Job, Permit, Room, Workers};
+use super::solitude::Solitude;
+use super::waits::Permit;
+use super::workers::{Job, Room, Workers};
 use crate::block::{BlockError, Company, Fetch, Witness};
 use crate::limits;
 use crate::sync::Arc;
@@ -25,16 +27,14 @@ const LONGEST: usize = 256 << 10;
 /// Replies that leave in one system call.
 const GATHERED: usize = 32;
 
-/// A client that so often in turn sent nothing while it waited for one answer is taken to be one that never does.
-const LONE: u32 = 8;
-/// For such a client a READ is waited for alone, which costs less, but not much longer than this.
+/// For a client that waits for each answer a READ is waited for alone, which costs less, but not much longer than this.
 const ALONE: Duration = Duration::from_micros(100);
 
 /// The READs of one connection that are under way, and the answers that are to leave.
 pub(super) struct Misses {
     flights: Flights,
-    /// How often in turn one READ was under way and nothing arrived meanwhile.
-    lone: u32,
+    /// Whether something arrives while one READ is under way.
+    solitude: Solitude,
     /// Answers on their way out; kept for its memory.
     leaving: Vec<Answer>,
 }
@@ -75,9 +75,9 @@ enum Answer {
 
 impl Misses {
     /// None yet.
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         let flights = Flights { ring: Ringing::NotYet, reads: Vec::new(), ready: Vec::new() };
-        Self { flights, lone: 0, leaving: Vec::new() }
+        Self { flights, solitude: Solitude::default(), leaving: Vec::new() }
     }
 
     /// Whether READs are under way, so that nobody may wait for the client alone.
@@ -88,7 +88,7 @@ impl Misses {
     /// Begins `job` if it is a READ that can be carried out here; gives it back otherwise.
     pub(super) fn begin(&mut self, job: Job, export: &Arc<dyn Export>) -> Result<(), Job> {
         // A client that was alone so far is; another shows itself by what is under way.
-        let alone = self.lone >= LONE && !self.are_under_way();
+        let alone = self.solitude.is_certain() && !self.are_under_way();
         self.flights.begin(job, export, if alone { Company::Alone } else { Company::Many })
     }
 
@@ -102,7 +102,7 @@ impl Misses {
     pub(super) fn receive(&mut self, link: &Link, workers: &Workers, into: &mut [u8]) -> Result<usize, LinkError> {
         let was_alone = self.flights.count() == 1;
         if was_alone
-            && self.lone >= LONE
+            && self.solitude.is_certain()
             && let Some(length) = self.receive_after_one(link, workers, into)?
         {
             return Ok(length);
@@ -111,11 +111,13 @@ impl Misses {
             let readable = self.flights.wait(link, Readiness::ToRead, workers)?;
             self.send(link, workers)?;
             if readable && let Some(length) = link.receive_now(into)? {
-                self.lone = 0;
+                self.solitude.note(false);
                 return Ok(length);
             }
         }
-        self.lone += u32::from(was_alone);
+        if was_alone {
+            self.solitude.note(true);
+        }
         link.receive(into)
     }
 
@@ -138,7 +140,7 @@ impl Misses {
         let early = link.receive_now(into);
         self.send(link, workers)?;
         if !matches!(early, Ok(None)) {
-            self.lone = 0;
+            self.solitude.note(false);
         }
         early
     }

@@ -21,6 +21,8 @@ mod processors;
 mod reply;
 mod request;
 mod server;
+mod solitude;
+mod waits;
 mod wire;
 mod workers;
 

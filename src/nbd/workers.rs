@@ -9,17 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::buffer::Buffer;
-use super::errno::{self, Errno};
 use super::link::{Link, LinkError};
 use super::memory::{Charged, SMALLEST, Share};
 use super::processors::Working;
 use super::reply::Pending;
 use super::request::Work;
-use super::{Export, Session};
-use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Durability, Effort, Op, Run, Zeroing};
+use super::{Export, Session, waits};
 use crate::limits;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
-use crate::units::{ByteCount, Extent};
+use crate::units::ByteCount;
 
 /// Threads of one connection: as many requests may wait for the disk at once.
 const WORKERS_MAX: usize = 16;
@@ -30,10 +29,7 @@ const WORKER_STACK: usize = 512 << 10;
 /// Bytes of buffers kept for reuse.
 const POOL_MAX: usize = 8 << 20;
 /// How much is read at a time in answer to CACHE.
-const CACHE_STEP: u64 = 256 << 10;
-
-/// One use of an export, counted by its gate; leaving is dropping it.
-pub(super) struct Permit(Arc<dyn Export>);
+pub(super) const CACHE_STEP: u64 = 256 << 10;
 
 /// The place of one request among those in flight, with its buffer; both are given back when it is dropped.
 pub(super) struct Room {
@@ -68,6 +64,8 @@ struct Shared {
     work: Condvar,
     /// Something has been finished, or a thread has ended.
     finished: Condvar,
+    /// Jobs whose answer has not been begun.
+    unanswered: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -85,24 +83,6 @@ struct State {
     keeping: bool,
     pool: Vec<Charged>,
     pooled: usize,
-}
-
-impl Permit {
-    /// Enters the export; `None` once it is draining.
-    pub(super) fn enter(export: &Arc<dyn Export>) -> Option<Self> {
-        export.enter().then(|| Self(Arc::clone(export)))
-    }
-
-    /// The plaintext of the export that was entered.
-    pub(super) fn device(&self) -> &dyn BlockDevice {
-        self.0.device()
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.leave();
-    }
 }
 
 impl Room {
@@ -150,7 +130,9 @@ impl Workers {
     /// A pool without threads, with this share of the memory.
     pub(super) fn new(link: Arc<Link>, export: Arc<dyn Export>, share: Arc<Share>) -> Self {
         let (state, work, finished) = (Mutex::default(), Condvar::new(), Condvar::new());
-        Self { shared: Arc::new(Shared { link, export, share, state, work, finished }) }
+        Self {
+            shared: Arc::new(Shared { link, export, share, state, work, finished, unanswered: AtomicUsize::new(0) }),
+        }
     }
 
     /// Waits until there is room for `work` in flight, and memory.
@@ -190,6 +172,7 @@ impl Workers {
 
     /// Has `job` carried out and answered.
     pub(super) fn submit(&self, job: Job) {
+        self.shared.unanswered.fetch_add(1, Ordering::Relaxed);
         let mut state = self.shared.state.lock();
         state.queue.push_back(job);
         if state.queue.len() <= state.idle {
@@ -200,6 +183,11 @@ impl Workers {
             drop(state);
             self.start_thread();
         }
+    }
+
+    /// Whether the client was sent, or is about to be, every answer that is owed by the workers.
+    pub(super) fn owe_nothing(&self) -> bool {
+        self.shared.unanswered.load(Ordering::Relaxed) == 0
     }
 
     fn start_thread(&self) {
@@ -287,7 +275,9 @@ impl Shared {
     fn run(&self) {
         let _guard = PanicGuard(self);
         while let Some(job) = self.next() {
-            self.carry_out(job);
+            waits::carry_out(job, &self.link, &self.export, || {
+                self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            });
         }
     }
 
@@ -312,68 +302,6 @@ impl Shared {
         let nothing = |state: &mut State| state.queue.is_empty() && !state.closing;
         self.work.wait_while_until(state, Instant::now() + WORKER_IDLE, nothing)
     }
-
-    /// Carries a job out and answers it. The export is entered only now, since what is queued may lie behind answers
-    /// that nobody takes, and left before the answer is sent: a client which does not read holds no detach up.
-    fn carry_out(&self, job: Job) {
-        let Job { pending, work, mut room, working } = job;
-        let Some(permit) = Permit::enter(&self.export) else {
-            // A link that fails is closed by whoever notices; the receiving thread then ends the connection.
-            let _sent = self.link.reply(pending.failure(Errno::Shutdown).bytes());
-            return;
-        };
-        let device = self.export.device();
-        // As above.
-        let _sent = match work {
-            Work::Read(extent) => {
-                let read = device.read_at(extent.start(), room.data(extent.length()));
-                drop((permit, working));
-                answer_read(&self.link, pending, extent.length(), room.buffer(), read)
-            }
-            Work::Status(extent, most) => {
-                let mut runs = Vec::new();
-                let asked = device.perform(Op::Extents { extent, into: &mut runs, most });
-                drop(permit);
-                self.answer_status(pending, extent.length(), &runs, asked)
-            }
-            silent => {
-                let done = carry_out_silent(device, silent, &mut room);
-                drop((permit, working));
-                self.link.reply(pending.answer(done.map_err(errno::of)).bytes())
-            }
-        };
-    }
-
-    fn answer_status(
-        &self,
-        pending: Pending,
-        within: ByteCount,
-        runs: &[Run],
-        asked: Result<(), BlockError>,
-    ) -> Result<(), LinkError> {
-        match asked {
-            Ok(()) if !runs.is_empty() => self.link.reply(&pending.status(runs, within)),
-            Ok(()) => self.link.reply(pending.failure(Errno::Io).bytes()),
-            Err(error) => self.link.reply(pending.failure(errno::of(error)).bytes()),
-        }
-    }
-}
-
-/// Answers a READ from the buffer that it was read into.
-pub(super) fn answer_read(
-    link: &Link,
-    pending: Pending,
-    length: ByteCount,
-    buffer: &mut Buffer,
-    read: Result<(), BlockError>,
-) -> Result<(), LinkError> {
-    if let Err(error) = read {
-        return link.reply(pending.failure(errno::of(error)).bytes());
-    }
-    let header = pending.data_header_length();
-    let whole = buffer.with_header(header, length.in_memory());
-    pending.data(&mut whole[..header], length);
-    link.reply(whole)
 }
 
 /// What a panic that unwinds through a thread leaves behind: the connection closed, the count in order.
@@ -387,60 +315,6 @@ impl Drop for PanicGuard<'_> {
             self.0.finished.notify_all();
         }
     }
-}
-
-/// Carries out what is answered with success or failure alone.
-fn carry_out_silent(device: &dyn BlockDevice, work: Work, room: &mut Room) -> Result<(), BlockError> {
-    match work {
-        Work::Write(extent, durability) => device.write_at(extent.start(), room.data(extent.length()), durability),
-        Work::Flush => device.flush(),
-        Work::Discard(extent, durability) => {
-            in_steps(device, extent, durability, |extent, durability| Op::Discard { extent, durability })
-        }
-        Work::Zero(extent, zeroing, effort, durability) => zero(device, extent, (zeroing, effort), durability),
-        Work::Cache(extent) => {
-            steps(extent, CACHE_STEP).try_for_each(|step| device.read_at(step.start(), room.data(step.length())))
-        }
-        Work::Read(_) | Work::Status(..) => unreachable!("answered with more than success"),
-    }
-}
-
-fn zero(
-    device: &dyn BlockDevice,
-    extent: Extent,
-    (zeroing, effort): (Zeroing, Effort),
-    durability: Durability,
-) -> Result<(), BlockError> {
-    in_steps(device, extent, durability, |extent, durability| Op::Zero { extent, zeroing, effort, durability })
-}
-
-/// Carries a long operation out step by step; several steps are made durable by one flush behind the last.
-fn in_steps(
-    device: &dyn BlockDevice,
-    extent: Extent,
-    durability: Durability,
-    op: impl Fn(Extent, Durability) -> Op<'static>,
-) -> Result<(), BlockError> {
-    if extent.length().get() <= limits::ZERO_STEP {
-        return device.perform(op(extent, durability));
-    }
-    steps(extent, limits::ZERO_STEP).try_for_each(|step| device.perform(op(step, Durability::Cached)))?;
-    match durability {
-        Durability::Cached => Ok(()),
-        Durability::Durable => device.flush(),
-    }
-}
-
-/// `extent` cut at the multiples of `unit`.
-fn steps(extent: Extent, unit: u64) -> impl Iterator<Item = Extent> {
-    let mut at = extent.start();
-    std::iter::from_fn(move || {
-        let left = extent.end().since(at).expect("a step ends within the extent");
-        let to_boundary = ByteCount::new(unit - at.get() % unit);
-        let step = Extent::new(at, left.min(to_boundary)).expect("a step ends within the extent");
-        at = step.end();
-        (!step.is_empty()).then_some(step)
-    })
 }
 
 /// The capacity of a buffer for `length` bytes: few sizes exist.
@@ -462,9 +336,11 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::block::BlockDevice;
     use crate::block::memory::MemoryDevice;
     use crate::nbd::memory::Budget;
     use crate::nbd::{Listing, Peer, Refusal};
+    use crate::units::Extent;
 
     struct Memory(MemoryDevice);
 

@@ -13,5 +13,6 @@ mod interop;
 mod listeners;
 mod noise;
 mod pressure;
+mod solitude;
 mod support;
 mod transmission;

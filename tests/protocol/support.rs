@@ -72,7 +72,7 @@ pub(crate) const ESHUTDOWN: u32 = 108;
 pub(crate) const SIZE: u64 = 1 << 20;
 
 /// How long a test waits for what must come before it calls that a hang.
-const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 /// An export over any device, with a gate as an attachment has it.
 pub(crate) struct TestExport {
