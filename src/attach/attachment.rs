@@ -38,6 +38,8 @@ pub(super) struct Parts {
     pub(super) claim: Box<dyn Closable>,
     /// Whether a sync has failed; set below, where it fails.
     pub(super) failed: Arc<AtomicBool>,
+    /// Held by whoever changes the header meanwhile.
+    pub(super) header_lock: Mutex<()>,
 }
 
 /// A claim on a backing.
@@ -320,6 +322,7 @@ pub(super) mod tests {
             backing: Arc::new(MemoryDevice::new(size)),
             claim: Box::new(NoClaim),
             failed: Arc::default(),
+            header_lock: Mutex::default(),
         };
         Attachment::new(parts, Box::new(MemoryDevice::new(size)))
     }

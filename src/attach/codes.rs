@@ -120,12 +120,13 @@ fn volume_exit_code(error: &VolumeError) -> u8 {
         VolumeError::HeaderExists | VolumeError::Stopped => 4,
         VolumeError::Kms(source) => kms_exit_code(source),
         VolumeError::NoLockedMemory(_) => 2,
-        VolumeError::BackingTooSmall { .. } | VolumeError::Storage(_) => 8,
+        VolumeError::BackingTooSmall { .. } | VolumeError::HeaderKept | VolumeError::Storage(_) => 8,
         VolumeError::NotAVolume
         | VolumeError::UnsupportedVersion(_)
         | VolumeError::UnsupportedFeatures(_)
         | VolumeError::ReadOnlyFeatures(_)
         | VolumeError::Damaged { .. }
+        | VolumeError::BadBackup(_)
         | VolumeError::MacMismatch
         | VolumeError::AnotherVolume { .. }
         | VolumeError::ForeignKey { .. }
@@ -149,6 +150,7 @@ fn volume_code(error: &VolumeError) -> &'static str {
         }
         VolumeError::BackingTooSmall { .. } => "backing.too_small",
         VolumeError::Damaged { .. } | VolumeError::MacMismatch => "volume.damaged",
+        VolumeError::BadBackup(_) => "volume.bad_backup",
         VolumeError::AnotherVolume { .. } => "volume.another",
         VolumeError::ForeignKey { .. } | VolumeError::KmsKeyChanged { .. } => "volume.foreign_key",
         VolumeError::Rollback { .. } | VolumeError::Forked(_) => "volume.rollback",
@@ -157,7 +159,7 @@ fn volume_code(error: &VolumeError) -> &'static str {
         }
         VolumeError::Kms(source) => kms_code(source),
         VolumeError::Storage(BlockError::NoSpace(_)) => "storage.no_space",
-        VolumeError::Storage(_) => "storage.failed",
+        VolumeError::Storage(_) | VolumeError::HeaderKept => "storage.failed",
         VolumeError::NoLockedMemory(_) => "memory.locked",
     }
 }

@@ -214,4 +214,16 @@ impl Kms for Bounded {
         let (caller, key, wrapped, context) = (caller.clone(), key.clone(), wrapped.clone(), context.clone());
         self.patiently(move |kms| kms.decrypt(&caller, &key, &wrapped, &context))
     }
+
+    fn re_encrypt(
+        &self,
+        caller: &Principal,
+        (from, wrapped): (&KeyArn, &WrappedKey),
+        to: &KeyName,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError> {
+        let (caller, from, wrapped) = (caller.clone(), from.clone(), wrapped.clone());
+        let (to, context) = (to.clone(), context.clone());
+        self.patiently(move |kms| kms.re_encrypt(&caller, (&from, &wrapped), &to, &context))
+    }
 }

@@ -247,7 +247,9 @@ impl Registry {
             }
         }
         let (happening, failure) = (Happening::DetachVolume, failure.as_deref());
-        self.events.record(&Event { happening, volume: &record.id, key: Some(&record.key), failure });
+        // The key may be another one than at the attach: a rewrap does not wait for a detach.
+        let key = self.record_of(&record.id).map_or_else(|_| record.key.clone(), |now| now.key);
+        self.events.record(&Event { happening, volume: &record.id, key: Some(&key), failure });
     }
 
     /// The wish to see it attached again after a restart is no more. The volume is being let go, so no re-attach that

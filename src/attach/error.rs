@@ -102,7 +102,7 @@ pub enum AttachError {
         source: KmsError,
     },
     /// Caller: the KMS knows no such key, so no volume can be made under it.
-    #[error("volume {name} cannot be made under key {key}: {source}")]
+    #[error("volume {name} cannot be put under key {key}: {source}")]
     NoSuchKey {
         /// The volume.
         name: VolumeName,

@@ -42,7 +42,7 @@ pub struct Watch {
     number: u64,
 }
 
-/// What happened, in the words of EC2's events; `ExportKey` has none there.
+/// What happened, in the words of EC2's events; what concerns keys and headers has none there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Happening {
@@ -52,6 +52,10 @@ pub(super) enum Happening {
     DetachVolume,
     DeleteVolume,
     ExportKey,
+    RewrapVolume,
+    RestoreHeader,
+    AcceptRewrap,
+    AcceptRollback,
 }
 
 /// One event, its envelope still to come.
@@ -96,6 +100,9 @@ impl Happening {
             Self::DetachVolume => "detached",
             Self::DeleteVolume => "deleted",
             Self::ExportKey => "exported",
+            Self::RewrapVolume => "rewrapped",
+            Self::RestoreHeader => "restored",
+            Self::AcceptRewrap | Self::AcceptRollback => "accepted",
         }
     }
 }

@@ -11,6 +11,7 @@ mod deadline;
 mod detach;
 mod error;
 mod events;
+mod header;
 mod import;
 mod look_up;
 mod mailbox;
@@ -191,6 +192,18 @@ pub struct LastRefusal {
     pub kms_exception: Option<String>,
     /// Whether it is being tried again.
     pub retrying: bool,
+}
+
+/// What `volume header backup` keeps.
+pub struct HeaderBackup {
+    /// The volume.
+    pub id: VolumeId,
+    /// Its name here.
+    pub name: VolumeName,
+    /// How often its header had been written.
+    pub generation: u64,
+    /// The newer valid copy, as it is stored.
+    pub bytes: Vec<u8>,
 }
 
 /// What `volume export-key` gives.

@@ -19,8 +19,8 @@ use crate::block::poison::Poison;
 use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Caching};
 use crate::kms::{DataKey, KeyName, Principal};
 use crate::names::VolumeId;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex};
 use crate::volume::{
     Condition, EncryptedDevice, Record, Rollback, Standing, Unverified, Verified, VolumeError, Wanted,
 };
@@ -137,17 +137,12 @@ impl Registry {
         patience: Patience,
     ) -> Result<Opened, AttachError> {
         let access = if options.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        let backing = self.open_backing(record, access, options.caching)?;
-        if record.condition == Condition::Failed {
-            tracing::warn!(volume = %record.name, "the last sync of this volume had failed: what it held may be older than was written");
-            let forgotten = backing.file.forget_unwritten();
-            forgotten.map_err(|source| AttachError::Storage { path: record.backing.clone(), source })?;
-        }
+        let backing = self.open_backing_afresh(record, access, options.caching)?;
         let header = self.read_header(record, &*backing.device)?;
         let data_key = self.unwrap(record, &header, caller, patience)?;
         let verified = header.verify(data_key, Some(record), options.rollback);
         let (mut volume, keys) = verified.map_err(|source| of_volume(record, source))?;
-        report_standing(record, volume.standing());
+        self.report_standing(record, volume.standing());
         if !options.read_only {
             volume.begin_generation(&*backing.device).map_err(|source| of_volume(record, source))?;
         } else if volume.standing() != Standing::Same {
@@ -162,6 +157,22 @@ impl Registry {
         Ok(Opened { volume, device, backing, poison, failed })
     }
 
+    /// The backing, without what the kernel keeps of it that a failed sync did not write.
+    pub(super) fn open_backing_afresh(
+        &self,
+        record: &Record,
+        access: Access,
+        caching: Caching,
+    ) -> Result<Backing, AttachError> {
+        let backing = self.open_backing(record, access, caching)?;
+        if record.condition == Condition::Failed {
+            tracing::warn!(volume = %record.name, "the last sync of this volume had failed: what it held may be older than was written");
+            let forgotten = backing.file.forget_unwritten();
+            forgotten.map_err(|source| AttachError::Storage { path: record.backing.clone(), source })?;
+        }
+        Ok(backing)
+    }
+
     fn alarm(&self, record: &Record, failed: &Arc<AtomicBool>) -> impl Fn(BlockError) + Send + Sync + 'static {
         let (registry, id, failed) = (Arc::downgrade(&self.myself()), record.id.clone(), Arc::clone(failed));
         move |_| {
@@ -170,7 +181,7 @@ impl Registry {
         }
     }
 
-    fn read_header(&self, record: &Record, device: &dyn BlockDevice) -> Result<Unverified, AttachError> {
+    pub(super) fn read_header(&self, record: &Record, device: &dyn BlockDevice) -> Result<Unverified, AttachError> {
         let header = Unverified::read(device).map_err(|source| of_volume(record, source))?;
         if header.header().id == record.id {
             return Ok(header);
@@ -209,7 +220,7 @@ impl Registry {
     ) -> Result<T, AttachError> {
         let patience = Patience::Each(self.settings.attach_deadline);
         if let Some(attachment) = self.attachment(id)? {
-            let record = attachment.record();
+            let record = self.table.lock().entry_mut(id)?.record.clone();
             if !attachment.enter() {
                 return Err(AttachError::Detaching(record.name));
             }
@@ -227,7 +238,7 @@ impl Registry {
         then(&record, header, data_key)
     }
 
-    fn attachment(&self, id: &VolumeId) -> Result<Option<Arc<Attachment>>, AttachError> {
+    pub(super) fn attachment(&self, id: &VolumeId) -> Result<Option<Arc<Attachment>>, AttachError> {
         let mut table = self.table.lock();
         Ok(match &table.entry_mut(id)?.phase {
             Phase::Attached(attachment) => Some(Arc::clone(attachment)),
@@ -244,7 +255,7 @@ impl Registry {
         work: Work,
     ) -> Result<Arc<Attachment>, AttachError> {
         let wanted = if options.read_only { Wanted::AttachedReadOnly } else { Wanted::Attached };
-        self.remember(id, &opened, |record| {
+        self.remember(id, &opened.volume, |record| {
             // A re-attach fulfils a wish and makes none: the wish may just have been withdrawn.
             if work == Work::Attaching {
                 (record.wanted, record.caching) = (wanted, options.caching);
@@ -261,6 +272,7 @@ impl Registry {
             backing: opened.poison,
             claim: Box::new(opened.backing.file),
             failed: opened.failed,
+            header_lock: Mutex::default(),
         };
         Ok(Attachment::new(parts, Box::new(opened.device)))
     }
@@ -269,18 +281,40 @@ impl Registry {
     pub(super) fn remember(
         &self,
         id: &VolumeId,
-        opened: &Opened,
+        volume: &Verified,
         change: impl FnOnce(&mut Record),
     ) -> Result<(), AttachError> {
-        let (fingerprint, generation, mac) = opened.volume.identity();
-        let header = opened.volume.header();
+        let (fingerprint, generation, mac) = volume.identity();
+        let header = volume.header();
         let written = self.update_record(id, |record| {
             (record.fingerprint, record.generation, record.mac) = (fingerprint, generation, mac);
             (record.kms, record.key) = (header.kms.clone(), header.key.clone());
             (record.size, record.sector_size) = (header.size, header.sector_size);
             change(record);
         });
-        written.map_err(|source| self.state_error(source))
+        written.map_err(|source| self.state_error(source))?;
+        self.table.lock().entry_mut(id)?.header = Some(header.clone());
+        Ok(())
+    }
+
+    /// Logs how a header stood to its record, and records what was accepted although it differs.
+    fn report_standing(&self, record: &Record, standing: Standing) {
+        let happening = match standing {
+            Standing::Same | Standing::Unknown => return,
+            Standing::Ahead => {
+                tracing::info!(volume = %record.name, "the header is ahead of its record: the last attach did not come so far");
+                return;
+            }
+            Standing::Rewrapped => {
+                tracing::warn!(volume = %record.name, "accepted a rewrap that had not come to the record");
+                Happening::AcceptRewrap
+            }
+            Standing::RolledBack => {
+                tracing::warn!(volume = %record.name, "accepted an older header, as the operator said");
+                Happening::AcceptRollback
+            }
+        };
+        self.events.record(&Event { happening, volume: &record.id, key: Some(&record.key), failure: None });
     }
 
     /// Logs and records how an attach ended.
@@ -303,21 +337,6 @@ impl Registry {
 /// What `volume` said of the volume that `record` remembers.
 pub(super) fn of_volume(record: &Record, source: VolumeError) -> AttachError {
     AttachError::of_volume(&record.name, KeyName::from(record.key.clone()), source)
-}
-
-fn report_standing(record: &Record, standing: Standing) {
-    match standing {
-        Standing::Same | Standing::Unknown => (),
-        Standing::Ahead => {
-            tracing::info!(volume = %record.name, "the header is ahead of its record: the last attach did not come so far");
-        }
-        Standing::Rewrapped => {
-            tracing::warn!(volume = %record.name, "accepted a rewrap that had not come to the record");
-        }
-        Standing::RolledBack => {
-            tracing::warn!(volume = %record.name, "accepted an older header, as the operator said");
-        }
-    }
 }
 
 /// How a volume is attached again that is wanted.

@@ -107,9 +107,13 @@ fn of_volume(name: &VolumeName, error: &VolumeError) -> String {
         VolumeError::UnsupportedVersion(_) | VolumeError::UnsupportedFeatures(_) | VolumeError::ReadOnlyFeatures(_) => {
             "open it with the version of envol that made it, or a later one".into()
         }
+        VolumeError::BadBackup(_) => "give a file that `envol volume header backup` made".into(),
+        VolumeError::HeaderKept => {
+            "check the disk; where something else lies in the header's place, see what it is before it is wiped".into()
+        }
         VolumeError::BackingTooSmall { .. } => "give it a larger backing, or restore the part that is missing".into(),
         VolumeError::NotAVolume | VolumeError::Damaged { .. } | VolumeError::MacMismatch => {
-            "restore the header (the first 1 MiB of the backing) from a backup".into()
+            format!("put a header back that was kept: `envol volume header restore {name} FILE`")
         }
         VolumeError::Storage(source) => of_storage(*source).into(),
         _ => "do not trust this KMS's answers before it is known why".into(),

@@ -41,6 +41,8 @@ pub(super) enum Work {
     LettingGo,
     Examining,
     Filling,
+    Rewrapping,
+    Restoring,
     Deleting,
     Forgetting,
 }
@@ -133,7 +135,9 @@ impl Phase {
                 Work::Attaching | Work::Reattaching => State::Attaching,
                 Work::LettingGo => State::Detaching,
                 Work::Filling => State::InUse,
-                Work::Examining | Work::Deleting | Work::Forgetting => State::Available,
+                Work::Examining | Work::Rewrapping | Work::Restoring | Work::Deleting | Work::Forgetting => {
+                    State::Available
+                }
             },
             Self::Attached(attachment) if attachment.has_failed() => State::Error,
             Self::Attached(_) => State::InUse,
@@ -158,6 +162,8 @@ impl Work {
             Self::LettingGo => "being let go",
             Self::Examining => "being examined",
             Self::Filling => "being filled",
+            Self::Rewrapping => "being put under another key",
+            Self::Restoring => "having its header restored",
             Self::Deleting => "being deleted",
             Self::Forgetting => "being forgotten",
         }

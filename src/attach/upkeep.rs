@@ -28,7 +28,7 @@ impl Registry {
         let options = AttachOptions { read_only: false, caching: record.caching, rollback: Rollback::Refuse };
         let patience = Patience::Each(self.settings.attach_deadline);
         let opened = self.open_volume(&record, caller, options, patience)?;
-        self.remember(&id, &opened, |record| record.condition = Condition::Dirty)?;
+        self.remember(&id, &opened.volume, |record| record.condition = Condition::Dirty)?;
         let filled = opened.device.fill(progress);
         opened.device.wipe_keys();
         let synced = opened.poison.flush();

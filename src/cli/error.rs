@@ -22,6 +22,14 @@ pub enum CliError {
     /// The API carries text, and this path is none.
     #[error("the path {} is not UTF-8", .0.display())]
     PathNotText(PathBuf),
+    /// A file that the command names cannot be read or written.
+    #[error("the file {}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Neither an option nor the environment names a place for the control socket.
     #[error("nothing says where the control socket lies")]
     NoDirectory,
@@ -53,6 +61,7 @@ impl CliError {
             Self::NobodyToAsk(_) => ("cli.not_confirmed", 2, "add --yes if that is what you want"),
             Self::NotConfirmed => ("cli.not_confirmed", 2, "answer y, or add --yes"),
             Self::PathNotText(_) => ("cli.path_not_text", 2, "rename it, or reach it through a symbolic link"),
+            Self::File { source, .. } => file_problem(source),
             Self::NoDirectory => ("cli.no_directory", 2, "name it with --socket, or set HOME"),
             Self::Output(_) => ("cli.output", 1, "see whether the disk behind the output is full"),
             Self::Terminal(_) => ("cli.terminal", 1, "add --yes if that is what you want"),
@@ -70,6 +79,15 @@ impl CliError {
             source = cause.source();
         }
         Problem { code: code.to_owned(), message, remedy: remedy.to_owned(), kms_exception: None, exit_code }
+    }
+}
+
+fn file_problem(error: &io::Error) -> (&'static str, u8, &'static str) {
+    match error.kind() {
+        io::ErrorKind::NotFound => ("cli.file", 3, "check the path"),
+        io::ErrorKind::AlreadyExists => ("cli.file", 4, "name a file that is not there yet"),
+        io::ErrorKind::PermissionDenied => ("cli.file", 9, "choose a place where you may write"),
+        _ => ("cli.file", 8, "check the path, and the disk behind it"),
     }
 }
 

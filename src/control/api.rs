@@ -245,6 +245,38 @@ pub struct ExportedKey {
     pub warnings: Vec<String>,
 }
 
+/// `POST /v1/volumes/{name}/rewrap`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrap {
+    /// The KMS key that is to seal the data key.
+    pub key: String,
+}
+
+/// `GET /v1/volumes/{name}/header`: what `volume header backup` keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeaderBackup {
+    /// The volume's id.
+    pub volume: String,
+    /// Its name.
+    pub name: String,
+    /// How often its header had been written.
+    pub generation: u64,
+    /// One copy of the header, in base64.
+    pub header: String,
+}
+
+/// `POST /v1/volumes/{name}/header`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreHeader {
+    /// What a backup gave, in base64.
+    pub header: String,
+    /// Take one that is older than the one remembered.
+    #[serde(default)]
+    pub accept_rollback: bool,
+}
+
 /// A line of the answer to long work (`application/x-ndjson`): any number of `progress`, then `done` or `error`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -130,6 +130,14 @@ fn of_volumes() -> Vec<Route> {
         Route::post("/v1/volumes/{volume}/forget", "Drops what is remembered of a volume.", volumes::forget),
         Route::post("/v1/volumes/{volume}/fill", "Writes encrypted zeros into every hole.", volumes::fill)
             .answers_lines(steps()),
+        Route::post("/v1/volumes/{volume}/rewrap", "Has the KMS seal the data key under another key.", volumes::rewrap)
+            .takes(Shape::of::<api::Rewrap>())
+            .answers(volume()),
+        Route::get("/v1/volumes/{volume}/header", "The header, to be kept elsewhere.", volumes::back_up_header)
+            .answers(Shape::of::<api::HeaderBackup>()),
+        Route::post("/v1/volumes/{volume}/header", "Puts a header back.", volumes::restore_header)
+            .takes(Shape::of::<api::RestoreHeader>())
+            .answers(volume()),
         Route::post("/v1/volumes/{volume}/export-key", "The dmsetup table, with the sector keys.", volumes::export_key)
             .answers(Shape::of::<api::ExportedKey>()),
     ]

@@ -6,6 +6,8 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use serde::Serialize;
@@ -166,6 +168,45 @@ pub(super) async fn detach(
 ) -> Answer<api::Volume> {
     let force = if asked.force { Force::Yes } else { Force::No };
     carry_out(move || Ok(Json(view::volume(&operated.about, &operated.registry.detach(&volume, force)?)))).await
+}
+
+pub(super) async fn rewrap(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedVolume(volume): NamedVolume,
+    Sent(asked): Sent<api::Rewrap>,
+) -> Answer<api::Volume> {
+    let key = KeyName::new(asked.key);
+    carry_out(move || Ok(Json(view::volume(&operated.about, &operated.registry.rewrap(&caller, &volume, &key)?)))).await
+}
+
+pub(super) async fn back_up_header(
+    State(operated): Shared,
+    NamedVolume(volume): NamedVolume,
+) -> Answer<api::HeaderBackup> {
+    carry_out(move || {
+        let kept = operated.registry.back_up_header(&volume)?;
+        let (volume, name) = (kept.id.to_string(), kept.name.to_string());
+        let header = BASE64_STANDARD.encode(&kept.bytes);
+        Ok(Json(api::HeaderBackup { volume, name, generation: kept.generation, header }))
+    })
+    .await
+}
+
+pub(super) async fn restore_header(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedVolume(volume): NamedVolume,
+    Sent(asked): Sent<api::RestoreHeader>,
+) -> Answer<api::Volume> {
+    let rollback = if asked.accept_rollback { Rollback::Accept } else { Rollback::Refuse };
+    let header = BASE64_STANDARD.decode(&asked.header);
+    let header = header.map_err(|bad| Refused::new(Fault::Usage, "request.bad_body", bad.to_string()))?;
+    carry_out(move || {
+        let restored = operated.registry.restore_header(&caller, &volume, &header, rollback)?;
+        Ok(Json(view::volume(&operated.about, &restored)))
+    })
+    .await
 }
 
 /// The one answer that is a secret: its bytes are wiped when the connection has sent them.

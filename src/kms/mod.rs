@@ -121,6 +121,18 @@ pub trait Kms: Send + Sync {
         wrapped: &WrappedKey,
         context: &EncryptionContext,
     ) -> Result<DecryptedKey, KmsError>;
+
+    /// Seals under `to` what a key had sealed, with the same `context`; its clear form is never shown.
+    ///
+    /// # Errors
+    /// [`KmsError`], by fault.
+    fn re_encrypt(
+        &self,
+        caller: &Principal,
+        sealed: (&KeyArn, &WrappedKey),
+        to: &KeyName,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError>;
 }
 
 impl WrappedKey {

@@ -24,7 +24,7 @@ use crate::names::{VolumeId, VolumeName};
 use crate::units::{ByteCount, ByteOffset, SectorSize};
 
 use super::error::CopyFault;
-use super::header::{Features, Fingerprint, Header, fingerprint_from_hex};
+use super::header::{BadShape, Features, Fingerprint, Header, fingerprint_from_hex};
 use super::keys::HeaderKey;
 
 /// What every copy of every version starts with.
@@ -111,7 +111,28 @@ impl Contents {
 
     /// The same, a generation on.
     pub(super) fn next_generation(&self) -> Self {
-        Self { generation: self.generation + 1, ..self.clone() }
+        self.after(self.generation)
+    }
+
+    /// The same, a generation after `generation`.
+    pub(super) fn after(&self, generation: u64) -> Self {
+        Self { generation: generation + 1, ..self.clone() }
+    }
+
+    /// The same data key under another seal, a generation on. Members that only a later version knows stay.
+    ///
+    /// # Errors
+    /// Where the header would be longer than a copy may be.
+    pub(super) fn sealed_anew(&self, key: KeyArn, wrapped_key: WrappedKey) -> Result<Self, BadShape> {
+        let mut body: Body = serde_json::from_slice(&self.body).expect("it was read, or made, from such a body");
+        body.key = key.clone();
+        body.wrapped_key = BASE64_STANDARD.encode(wrapped_key.bytes());
+        let body = serde_json::to_vec_pretty(&body).expect("a body is made of text and numbers");
+        if body.len() > BODY_MAX {
+            return Err(BadShape::TooLong(body.len()));
+        }
+        let header = Header { key, ..self.header.clone() };
+        Ok(Self { header, wrapped_key, body, ..self.next_generation() })
     }
 
     /// One copy's bytes.
@@ -172,6 +193,11 @@ impl Copy {
             return Err(CopyFault::Checksum);
         }
         Ok(Self { contents: contents(prefix, body)?, prefix: *prefix, mac })
+    }
+
+    /// It as it was stored.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        [&self.prefix[..], &self.contents.body, &self.mac].concat()
     }
 
     /// Whether the MAC holds over the bytes as they were stored.

@@ -90,6 +90,12 @@ pub enum VolumeError {
     /// Integrity: another header of the recorded generation, so one that went its own way from an older one.
     #[error("the header differs from the one recorded at the same generation ({0})")]
     Forked(u64),
+    /// Integrity: what should be the backup of a header is not.
+    #[error("this is no header that was backed up: {0}")]
+    BadBackup(CopyFault),
+    /// The copy that must be written first cannot be written, or something else lies in its place.
+    #[error("the header was left as it is: the copy that must be written first cannot be")]
+    HeaderKept,
     /// KMS: it answered for another key than it was asked.
     #[error("the KMS answered with key {answered}, asked was {asked}")]
     AnotherKmsKey {

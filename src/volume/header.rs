@@ -92,6 +92,9 @@ pub enum BadShape {
     /// Data would lie over the header, be unaligned, or end past the largest place.
     #[error("data cannot start at byte {0}")]
     DataOffset(ByteOffset),
+    /// A body that no copy has room for.
+    #[error("a header of {0} bytes is longer than a copy of it may be")]
+    TooLong(usize),
     /// Not a word.
     #[error("the name of a KMS is 1 to {KMS_NAME_MAX} of A-Z a-z 0-9 _ -")]
     KmsName,

@@ -20,6 +20,7 @@ mod keys;
 mod open;
 mod pieces;
 mod record;
+mod rewrap;
 mod stripes;
 mod zeros;
 
@@ -32,6 +33,7 @@ pub use header::{BadShape, CreateSpec, Fingerprint, Header};
 pub use keys::SectorKeys;
 pub use open::{Unverified, Verified};
 pub use record::{Condition, Record, Rollback, Standing, Wanted};
+pub use rewrap::{Backup, Resealed};
 
 use crate::units::ByteCount;
 

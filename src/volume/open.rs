@@ -4,7 +4,7 @@
 use crate::block::BlockDevice;
 use crate::kms::{DataKey, EncryptionContext, Kms, Principal, WrappedKey};
 
-use super::codec::Contents;
+use super::codec::{Contents, Copy};
 use super::copies::{self, CopyState, Found};
 use super::error::VolumeError;
 use super::export::{self, CryptTable};
@@ -18,10 +18,10 @@ pub struct Unverified(Found);
 
 /// A header whose MAC, key and record agree. Holds the key of the MAC, so that it can write the next generation.
 pub struct Verified {
-    contents: Contents,
+    pub(super) contents: Contents,
     key: HeaderKey,
-    chosen: usize,
-    states: [CopyState; 2],
+    pub(super) chosen: usize,
+    pub(super) states: [CopyState; 2],
     standing: Standing,
 }
 
@@ -87,7 +87,7 @@ impl Unverified {
         record: Option<&Record>,
         rollback: Rollback,
     ) -> Result<(Verified, SectorKeys), VolumeError> {
-        let verified = self.verify_header(&data_key, record, rollback)?;
+        let verified = self.authenticate(&data_key, record, rollback)?;
         let keys = SectorKeys::derive(&data_key, &verified.contents.header)?;
         Ok((verified, keys))
     }
@@ -103,11 +103,17 @@ impl Unverified {
         rollback: Rollback,
         backing: &str,
     ) -> Result<CryptTable, VolumeError> {
-        let verified = self.verify_header(&data_key, record, rollback)?;
+        let verified = self.authenticate(&data_key, record, rollback)?;
         Ok(export::table(&verified.contents.header, &data_key, backing)?)
     }
 
-    fn verify_header(
+    /// The newer valid copy.
+    pub(super) fn newest(&self) -> &Copy {
+        &self.0.newest
+    }
+
+    /// Checks as [`Unverified::verify`] does, for whoever needs no sector keys.
+    pub(super) fn authenticate(
         self,
         data_key: &DataKey,
         record: Option<&Record>,
@@ -134,6 +140,27 @@ impl Verified {
     pub(super) fn of_new(contents: Contents, key: HeaderKey) -> Self {
         let states = [CopyState::Current, CopyState::Current];
         Self { contents, key, chosen: 0, states, standing: Standing::Unknown }
+    }
+
+    /// A header that was kept elsewhere, judged as one that is read. Where it is to go is for the caller to say.
+    pub(super) fn of_copy(
+        copy: Copy,
+        data_key: &DataKey,
+        key: HeaderKey,
+        record: &Record,
+        rollback: Rollback,
+    ) -> Result<Self, VolumeError> {
+        let (expected, given) = (copy.contents.fingerprint, keys::fingerprint(data_key));
+        if expected != given {
+            return Err(VolumeError::WrongDataKey { expected, given });
+        }
+        if !copy.is_sealed_by(&key) {
+            return Err(VolumeError::MacMismatch);
+        }
+        let identity = hex(&copy.contents.identity(&key));
+        let standing = record::compare(record, &copy.contents, &identity, rollback)?;
+        let states = [CopyState::Current, CopyState::Current];
+        Ok(Self { contents: copy.contents, key, chosen: 0, states, standing })
     }
 
     /// What it says, now trusted.
@@ -174,6 +201,18 @@ impl Verified {
         if copies::write_next(device, &next, &self.key, self.chosen, &mut self.states)? {
             self.contents = next;
         }
+        Ok(())
+    }
+
+    /// Writes `next` to both copies, synced, or nothing.
+    ///
+    /// # Errors
+    /// Where the device fails, or the copy that must come first cannot be had.
+    pub(super) fn replace(&mut self, device: &dyn BlockDevice, next: Contents) -> Result<(), VolumeError> {
+        if !copies::write_next(device, &next, &self.key, self.chosen, &mut self.states)? {
+            return Err(VolumeError::HeaderKept);
+        }
+        self.contents = next;
         Ok(())
     }
 

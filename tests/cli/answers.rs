@@ -136,6 +136,13 @@ fn daemon() -> Scripted {
         ("DELETE /v1/volumes/db", 204, Value::Null),
         ("POST /v1/volumes/db/forget", 204, Value::Null),
         ("POST /v1/volumes/db/fill", 200, done(&volume("available"))),
+        ("POST /v1/volumes/db/rewrap", 200, volume("in-use")),
+        (
+            "GET /v1/volumes/db/header",
+            200,
+            json!({"volume": ID, "name": "db", "generation": 7, "header": "RU5WT0xWT0w="}),
+        ),
+        ("POST /v1/volumes/db/header", 200, volume("available")),
         ("POST /v1/volumes/db/export-key", 200, json!({"table": "0 8 crypt x\n", "warnings": ["it is attached"]})),
         ("POST /v1/volumes/db/attach", 200, attachment(true)),
         ("POST /v1/volumes/old/attach", 200, refused_volume()),
@@ -182,6 +189,11 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("volume add /srv/db.envol --yes", &["POST /v1/volumes/add", "POST /v1/volumes/add"]),
     ("volume forget db --yes", &["GET /v1/volumes/db", "POST /v1/volumes/db/forget"]),
     ("volume fill db", &["POST /v1/volumes/db/fill"]),
+    ("volume rewrap db --key K", &["POST /v1/volumes/db/rewrap"]),
+    (
+        "volume header restore db /dev/null --accept-rollback --yes",
+        &["GET /v1/volumes/db", "POST /v1/volumes/db/header"],
+    ),
     ("volume export-key db --yes", &["GET /v1/volumes/db", "POST /v1/volumes/db/export-key"]),
     ("attach db --read-only --accept-rollback", &["POST /v1/volumes/db/attach"]),
     ("attach old --dry-run", &["POST /v1/volumes/old/attach"]),
@@ -248,6 +260,20 @@ fn json_carries_the_fields_that_scripts_rely_on() {
     fields(&["volume", "create", "db", "--size", "1M", "--json"], &volume);
     fields(&["volume", "show", "db", "--json"], &volume);
     fields(&["attach", "db", "--json"], &["volume", "name", "uri", "device", "read_only"]);
+}
+
+#[test]
+fn a_header_is_kept_in_a_file_of_its_own_and_no_file_is_overwritten() {
+    let (daemon, dir) = (daemon(), tempfile::tempdir().expect("a directory"));
+    let file = dir.path().join("header");
+    let words = ["volume", "header", "backup", "db", file.to_str().expect("text")];
+    let said = envol_at(&daemon.socket(), &words);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(said.stdout.contains("generation 7"), "{}", said.stdout);
+    assert_eq!(std::fs::read(&file).expect("written"), b"ENVOLVOL");
+    assert_eq!(envol_at(&daemon.socket(), &words).code, Some(4));
+    let absent = ["volume", "header", "restore", "db", "/nonexistent/file", "--yes"];
+    assert_eq!(envol_at(&daemon.socket(), &absent).code, Some(3));
 }
 
 #[test]

@@ -93,6 +93,32 @@ fn a_key_goes_through_its_states() {
 }
 
 #[test]
+fn a_volume_is_put_under_another_key_and_its_header_kept_and_put_back() {
+    let daemon = Daemon::start();
+    daemon.told("key create --alias old");
+    let new = daemon.told("key create --alias new");
+    daemon.told("volume create db --size 16M --key alias/old");
+    daemon.told("attach db");
+    assert_eq!(daemon.told("volume rewrap db --key alias/new")["kms_key"], new["arn"]);
+    assert_eq!(daemon.code("volume rewrap db --key alias/absent"), 3);
+    daemon.told("key disable alias/old");
+    daemon.told("detach db");
+    daemon.told("attach db");
+    let file = daemon.dir.path().join("header");
+    let file = file.to_str().expect("text");
+    assert_eq!(daemon.told(&format!("volume header backup db {file}"))["name"], "db");
+    assert_eq!(daemon.code(&format!("volume header restore db {file} --yes")), 4);
+    daemon.told("detach db");
+    assert_eq!(daemon.code(&format!("volume header restore db {file}")), 2, "nobody to ask");
+    assert_eq!(daemon.told(&format!("volume header restore db {file} --yes"))["name"], "db");
+    daemon.told("attach db");
+    daemon.told("detach db");
+    assert_eq!(daemon.code(&format!("volume header restore db {file} --yes")), 7);
+    daemon.told(&format!("volume header restore db {file} --accept-rollback --yes"));
+    daemon.told("attach db");
+}
+
+#[test]
 fn an_alias_is_made_moved_and_deleted() {
     let daemon = Daemon::start();
     let one = daemon.told("key create")["key_id"].clone();

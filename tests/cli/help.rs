@@ -33,7 +33,6 @@ fn the_words_of_other_issues_are_absent() {
     }
     for words in [
         ["volume", "resize"],
-        ["volume", "rewrap"],
         ["key", "policy"],
         ["key", "grant"],
         ["key", "tag"],

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Daemon, ask, code};
 
 /// The API, as its users were promised it.
-const PROMISED: [(&str, &str); 34] = [
+const PROMISED: [(&str, &str); 37] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/events"),
@@ -22,6 +22,9 @@ const PROMISED: [(&str, &str); 34] = [
     ("post", "/v1/volumes/{volume}/detach"),
     ("post", "/v1/volumes/{volume}/forget"),
     ("post", "/v1/volumes/{volume}/fill"),
+    ("post", "/v1/volumes/{volume}/rewrap"),
+    ("get", "/v1/volumes/{volume}/header"),
+    ("post", "/v1/volumes/{volume}/header"),
     ("post", "/v1/volumes/{volume}/export-key"),
     ("get", "/v1/keys"),
     ("post", "/v1/keys"),

@@ -35,6 +35,8 @@ pub struct Story {
     pub ledger: Ledger,
     /// The first is its making.
     pub updates: Vec<Update>,
+    /// When both copies of its header were damaged: until the last update has ended, it may be refused as damaged.
+    pub ruined: Option<Moment>,
 }
 
 /// What came up after a cut or a kill.
@@ -67,6 +69,12 @@ impl Story {
     /// Whether somebody was told that the volume is there.
     fn is_born(&self, at: Moment) -> bool {
         self.updates.first().is_some_and(|making| making.ended <= at)
+    }
+
+    /// Whether it may be that no copy of the header is whole.
+    fn is_in_ruins(&self, at: Moment) -> bool {
+        let mended = self.updates.last().is_some_and(|last| last.ended <= at);
+        self.ruined.is_some() && !mended
     }
 
     pub fn is_inside(&self, at: Moment) -> bool {
@@ -107,7 +115,10 @@ pub fn recover(
         }
         return unknown(&mut world).map(|()| None);
     };
-    let client = world.attach(false).map_err(|error| format!("refused: {error:?}"))?;
+    let client = match world.attach(false) {
+        Err(error) if error.code() == "volume.damaged" && story.is_in_ruins(at) => return Ok(None),
+        outcome => outcome.map_err(|error| format!("refused: {error:?}"))?,
+    };
     let after = world.record().ok_or("the record is gone")?;
     let found = after.generation - 1;
     if !story.generations(at).contains(&found) || found < before.generation {
@@ -184,7 +195,7 @@ pub fn judge_again(
 pub fn judge_same(ground: &Arc<Ground>, first: &Recovered, state: &State, (tally, reading): (&mut Tally, Reading)) {
     let next = Update { begun: 0, ended: Moment::MAX, generation: first.found + 1 };
     let updates = vec![Update { begun: 0, ended: 0, generation: first.found }, next];
-    let story = Story { ledger: Ledger::new(0), updates };
+    let story = Story { ledger: Ledger::new(0), updates, ruined: None };
     let second = recover(World::from_state(ground, state), (&story, 0), &BTreeSet::new(), reading);
     let second = tally.note("a cut during a recovery", second);
     if let Some(second) = second
@@ -207,14 +218,17 @@ pub fn judge_killed(
     let world = World::killed(ground, past, at, landed);
     let Some(record) = world.record() else { return };
     // What the second daemon was told of, and the power cut must not take back.
-    let outcome = world.attach(read_only).map(drop);
+    let outcome = match world.attach(read_only).map(drop) {
+        Err(error) if error.code() == "volume.damaged" && story.is_in_ruins(at) => return,
+        outcome => outcome,
+    };
     let known = world.record().map_or(record.generation, |record| record.generation);
     tally.note("a kill", outcome.map_err(|error| format!("refused: {error:?}")));
     let whole = world.end();
     let moments: Vec<Moment> = whole.moments().into_iter().filter(|moment| *moment >= at).collect();
     let Some(cut_at) = moments.get(random.below(moments.len() as u64) as usize).copied() else { return };
     let ended = if Some(&cut_at) == moments.last() { cut_at } else { Moment::MAX };
-    let mut story = Story { ledger: story.ledger.until(at), updates: story.updates.clone() };
+    let mut story = Story { ledger: story.ledger.until(at), updates: story.updates.clone(), ruined: story.ruined };
     story.updates.retain(|update| update.begun <= at);
     // What was under way has never ended.
     story.updates.iter_mut().filter(|update| update.ended > at).for_each(|update| update.ended = Moment::MAX);

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use envol::block::record::Moment;
+use envol::block::{BlockDeviceExt, Durability};
+use envol::units::ByteOffset;
+use envol::volume::Rollback;
 
 use crate::check::{DATA, Story, Tally, Update, by_the_product, judge_again, judge_killed, judge_same, recover};
 use crate::ledger::Ledger;
@@ -45,17 +48,49 @@ fn attach_and_detach(world: &World, story: &mut Story) {
     story.updates.push(Update { begun, ended, generation: 0 });
 }
 
+fn rewrap(world: &World, story: &mut Story) {
+    crate::workload::update(world, story, || world.rewrap("another key").expect("sealed anew"));
+}
+
+fn rewrap_attached(world: &World, story: &mut Story) {
+    attach(world, story);
+    rewrap(world, story);
+}
+
+/// A backup that is put back over a header that has gone on.
+fn restore_older(world: &World, story: &mut Story) {
+    let backup = world.back_up();
+    attach_and_detach(world, story);
+    crate::workload::update(world, story, || world.restore(&backup, Rollback::Accept).expect("put back"));
+}
+
+/// A backup that is put back over two copies that are damaged, and synced so.
+fn restore_over_ruins(world: &World, story: &mut Story) {
+    let backup = world.back_up();
+    for place in [0, 512 << 10] {
+        let disk = &world.disk.recorder;
+        disk.write_at(ByteOffset::new(place + 100), &mut [0xe5; 40], Durability::Durable).expect("written");
+    }
+    // From here on there may be no volume until it is put back.
+    story.ruined = Some(world.disk.journal.tick());
+    crate::workload::update(world, story, || world.restore(&backup, Rollback::Refuse).expect("put back"));
+}
+
 /// The operations on headers, by name, each with what comes before it.
-const CHANGES: [(&str, Change, Change); 3] = [
+const CHANGES: [(&str, Change, Change); 7] = [
     ("create", making, making),
     ("attach", making, attach),
     ("attach again and detach", attach_and_detach, attach_and_detach),
+    ("rewrap", attach_and_detach, rewrap),
+    ("rewrap while attached", making, rewrap_attached),
+    ("restore an older header", making, restore_older),
+    ("restore over two damaged copies", attach_and_detach, restore_over_ruins),
 ];
 
 fn changed(ground: &Arc<Ground>, which: usize) -> (&'static str, Changed) {
     let (name, before, change) = CHANGES[which];
     let world = World::new(ground);
-    let mut story = Story { ledger: Ledger::new(SIZE / 512), updates: vec![] };
+    let mut story = Story { ledger: Ledger::new(SIZE / 512), updates: vec![], ruined: None };
     crate::workload::update(&world, &mut story, || world.create().expect("made"));
     before(&world, &mut story);
     // The making is itself a change where nothing else is.
@@ -164,7 +199,9 @@ fn all_changes(shape: Shape, again: bool) -> Swept {
         let (name, changed) = changed(&ground, which);
         swept.opened += sweep_changed(&ground, (name, &changed), again, &mut swept.tally);
         assert!(swept.tally.findings.is_empty(), "{:#?}", swept.tally.findings);
-        for write in changed.past.changes_of(changed.begun, 0..DATA) {
+        // Where the tests damage both copies, that is no write of a header.
+        let begun = changed.story.ruined.unwrap_or(changed.begun);
+        for write in changed.past.changes_of(begun, 0..DATA) {
             swept.pieces.insert(write.touched);
             // Whatever piece becomes another one, or does not; the last of all subsets is the first of the next write.
             swept.least += (1 << write.altered.min(ALL_PIECES as u64)) - 1;

@@ -67,4 +67,15 @@ impl Kms for MemoryKms {
         let data_key = DataKey::new(Secret::filled_by(|bytes| *bytes = clear)?);
         Ok(DecryptedKey { data_key, key: key.clone() })
     }
+
+    fn re_encrypt(
+        &self,
+        _caller: &Principal,
+        (from, wrapped): (&KeyArn, &WrappedKey),
+        to: &KeyName,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError> {
+        let data_key = open(from.as_str(), context, wrapped);
+        Ok(GeneratedKey { wrapped: self.seal(to.as_str(), context, &data_key), key: KeyArn::new(to.as_str()) })
+    }
 }

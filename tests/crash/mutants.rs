@@ -49,7 +49,7 @@ fn open(world: &World, stack: Stack) -> Box<dyn BlockDevice> {
 /// A volume that is attached, and what was promised of it.
 fn attached(ground: &Arc<Ground>) -> (World, Story) {
     let world = World::new(ground);
-    let mut story = Story { ledger: Ledger::new(SIZE / PIECE as u64), updates: vec![] };
+    let mut story = Story { ledger: Ledger::new(SIZE / PIECE as u64), updates: vec![], ruined: None };
     update(&world, &mut story, || world.create().expect("made"));
     update(&world, &mut story, || drop(world.attach(false).expect("attached")));
     (world, story)

@@ -428,7 +428,7 @@ fn batch(random: &mut Random) -> Ask {
 pub fn run(ground: &Arc<Ground>, number: u64, operations: u64) -> Run {
     let world = World::new(ground);
     let mut random = Random::new(number);
-    let mut story = Story { ledger: Ledger::new(PIECES), updates: vec![] };
+    let mut story = Story { ledger: Ledger::new(PIECES), updates: vec![], ruined: None };
     update(&world, &mut story, || world.create().expect("made"));
     let fails_at = if number % 8 == 3 { operations * 3 / 4 } else { u64::MAX };
     let (mut done, mut broken) = (0, None);
@@ -460,6 +460,9 @@ pub fn run(ground: &Arc<Ground>, number: u64, operations: u64) -> Run {
         }
         if fails_at < done {
             break;
+        }
+        if number % 5 == 2 && done < operations {
+            update(&world, &mut story, || world.rewrap(&format!("key {done}")).expect("sealed anew"));
         }
     }
     Run { past: world.end(), story, broken }

@@ -1,16 +1,17 @@
 //! The product on a disk and a directory of ours: a registry, one volume, and the ways to end it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use envol::attach::{
     AttachError, AttachOptions, Attachment, CreateRequest, EventLog, Force, KmsTable, LookUp, Registry, Settings,
 };
+use envol::block::file::{Access, FileDevice, OpenError};
 use envol::block::record::{Asked, Journal, Moment, Step};
 use envol::block::{BlockDevice, Caching, Durability, Geometry, Io, Patience};
-use envol::kms::{Kms, Principal};
+use envol::kms::{KeyName, Kms, Principal};
 use envol::units::{ByteCount, SectorSize};
 use envol::volume::{self, Record, Rollback};
 
@@ -193,6 +194,18 @@ impl World {
         }
     }
 
+    pub fn rewrap(&self, key: &str) -> Result<(), AttachError> {
+        self.registry().rewrap(&caller(), &NAME.parse().expect("a name"), &KeyName::new(key)).map(drop)
+    }
+
+    pub fn back_up(&self) -> Vec<u8> {
+        self.registry().back_up_header(&NAME.parse().expect("a name")).expect("there is a header").bytes
+    }
+
+    pub fn restore(&self, backup: &[u8], rollback: Rollback) -> Result<(), AttachError> {
+        self.registry().restore_header(&caller(), &NAME.parse().expect("a name"), backup, rollback).map(drop)
+    }
+
     pub fn detach(&self) -> Result<(), AttachError> {
         self.registry().detach(&NAME.parse().expect("a name"), Force::No).map(drop)
     }
@@ -204,11 +217,12 @@ impl World {
 
     /// The daemon is gone, without a word to anybody.
     pub fn stop_daemon(&mut self) {
+        let backing = self.registry.is_some().then(|| self.record()).flatten().map(|record| record.backing);
         let Some(registry) = self.registry.take() else { return };
         let gone = Arc::downgrade(&registry);
         drop(registry);
-        // Its threads let go of the backing.
-        while gone.upgrade().is_some() {
+        // Its threads let go of it, and whoever was the last one of the backing.
+        while gone.upgrade().is_some() || backing.as_ref().is_some_and(|path| is_in_use(path)) {
             std::thread::yield_now();
         }
     }
@@ -219,6 +233,10 @@ impl World {
         let files: Log = self.shelf.log();
         Past { start: self.start.clone(), steps: self.disk.steps(), files }
     }
+}
+
+fn is_in_use(backing: &Path) -> bool {
+    matches!(FileDevice::open(backing, Access::ReadWrite), Err(OpenError::InUse { .. }))
 }
 
 /// `step` as it is where it has come to the kernel and no answer has been given.

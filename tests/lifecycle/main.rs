@@ -6,6 +6,7 @@
 
 mod creating;
 mod detaching;
+mod headers;
 mod identity;
 mod kms;
 mod looking_up;

@@ -184,4 +184,22 @@ impl Kms for Scripted {
         self.leave();
         answer
     }
+
+    fn re_encrypt(
+        &self,
+        _caller: &Principal,
+        (from, wrapped): (&KeyArn, &WrappedKey),
+        to: &KeyName,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError> {
+        let act = self.enter();
+        let opened = self.open(act, from, wrapped, context);
+        self.leave();
+        let mut blob = vec![0; 32];
+        random::fill(&mut blob);
+        let key = KeyArn::new(format!("arn:aws:kms:us-east-1:000000000000:key/{}", to.as_str().replace('/', "-")));
+        let sealed = Sealed { key: key.clone(), context: context.clone(), bytes: *opened?.data_key.expose() };
+        self.state.lock().expect("no panic").sealed.insert(blob.clone(), sealed);
+        Ok(GeneratedKey { wrapped: WrappedKey::new(blob).expect("32 bytes"), key })
+    }
 }

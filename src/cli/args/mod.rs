@@ -21,7 +21,7 @@ pub use bench::BenchArgs;
 pub use daemon::{DaemonArgs, LogFormat};
 pub(crate) use key::{AliasCommand, KeyCommand};
 pub use kms::{AccessKeyCommand, KmsCommand, ServeArgs};
-pub(crate) use volume::{CreateArgs, VolumeCommand};
+pub(crate) use volume::{BackupArgs, CreateArgs, HeaderCommand, RestoreArgs, VolumeCommand};
 
 use crate::names::{BadName, VolumeId, VolumeName};
 

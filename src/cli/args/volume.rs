@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 use crate::names::VolumeName;
@@ -28,6 +29,11 @@ pub enum VolumeCommand {
     Forget(VolumeYes),
     /// Write encrypted zeros into every hole, so that unwritten space looks like data (and reads as zeros under dm-crypt)
     Fill(VolumeArg),
+    /// Have the KMS seal the data key under another key; works while the volume is attached
+    Rewrap(RewrapArgs),
+    /// Keep a volume's header elsewhere, and put it back
+    #[command(subcommand)]
+    Header(HeaderCommand),
     /// Break-glass: print the dmsetup table with the sector keys in clear, after asking
     ExportKey(ExportKeyArgs),
 }
@@ -97,6 +103,67 @@ pub struct AddArgs {
     /// The file or device that holds the volume
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `volume rewrap`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The data key stays the same, and so does every byte of the data. A header that was backed up
+before names the old key, and is refused from now on: back it up again.
+
+Example:
+  envol volume rewrap db --key alias/backups")]
+pub struct RewrapArgs {
+    /// The volume, by name or id
+    #[arg(value_name = "NAME", value_parser = super::volume_word)]
+    pub(crate) volume: String,
+    /// The KMS key: id, ARN, alias/NAME or alias ARN
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) key: String,
+}
+
+/// `volume header`.
+#[derive(Debug, Subcommand)]
+#[command(after_help = NAME, arg_required_else_help = true)]
+pub enum HeaderCommand {
+    /// Write the header to a file that is not there yet: the sealed data key is in it, and no clear one
+    Backup(BackupArgs),
+    /// Put a header back, also where both copies are damaged; the volume must be detached
+    Restore(RestoreArgs),
+}
+
+/// `volume header backup`.
+#[derive(Debug, Args)]
+#[command(after_help = NAME)]
+pub struct BackupArgs {
+    /// The volume, by name or id
+    #[arg(value_name = "NAME", value_parser = super::volume_word)]
+    pub(crate) volume: String,
+    /// The file to make
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `volume header restore`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Asks the KMS to open the data key. Refuses another volume's header, and one that names another
+KMS key than the one remembered. Each attach for writing takes the header a generation on, so
+that a backup from before one is older than what is remembered and needs --accept-rollback: its
+data key is the same.")]
+pub struct RestoreArgs {
+    /// The volume, by name or id
+    #[arg(value_name = "NAME", value_parser = super::volume_word)]
+    pub(crate) volume: String,
+    /// The file that `volume header backup` made
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Take a header that is older than the one remembered
+    #[arg(long)]
+    pub(crate) accept_rollback: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

@@ -3,6 +3,7 @@
 mod access_key;
 mod attach;
 mod audit;
+mod header;
 mod key;
 mod status;
 mod volume;

@@ -6,13 +6,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::IgnoredAny;
 use zeroize::Zeroize;
 
-use super::{Nothing, Session};
+use super::{Nothing, Session, header};
 use crate::cli::args::{CreateArgs, VolumeCommand};
 use crate::cli::confirm::Asker;
 use crate::cli::error::CliError;
 use crate::cli::render::{describe, volume_card, volume_list};
 use crate::cli::route::route;
-use crate::control::api::{AddVolume, CreateVolume, ExportedKey, Volume};
+use crate::control::api::{AddVolume, CreateVolume, ExportedKey, Rewrap, Volume};
 use crate::units::ByteCount;
 
 pub(super) fn run(session: &Session, command: VolumeCommand) -> Result<(), CliError> {
@@ -31,11 +31,17 @@ pub(super) fn run(session: &Session, command: VolumeCommand) -> Result<(), CliEr
             let volume: Volume = with_progress("filling", |told| session.client.send_long(&path, &Nothing {}, told))?;
             session.console.answer(&volume, volume_card)
         }
+        VolumeCommand::Rewrap(args) => {
+            let path = route(&["volumes", &args.volume, "rewrap"]);
+            let volume: Volume = session.client.send("POST", &path, &Rewrap { key: args.key })?;
+            session.console.answer(&volume, volume_card)
+        }
+        VolumeCommand::Header(command) => header::run(session, &command),
         VolumeCommand::ExportKey(args) => export_key(session, &args.volume, args.yes),
     }
 }
 
-fn show(session: &Session, volume: &str) -> Result<Volume, CliError> {
+pub(super) fn show(session: &Session, volume: &str) -> Result<Volume, CliError> {
     Ok(session.client.get(&route(&["volumes", volume]))?)
 }
 

@@ -325,6 +325,19 @@ impl Kms for Embedded {
         let data_key = DataKey::new(Secret::filled_by(|bytes| bytes.copy_from_slice(clear))?);
         Ok(DecryptedKey { data_key, key: opened.key })
     }
+
+    fn re_encrypt(
+        &self,
+        caller: &Principal,
+        (from, blob): (&KeyArn, &WrappedKey),
+        to: &KeyName,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError> {
+        let from = KeyName::from(from.clone());
+        let asked = ReEncryption { blob, from: Some(&from), context, to, to_context: context };
+        let done = Self::re_encrypt(self, caller, &asked)?;
+        Ok(GeneratedKey { wrapped: done.sealed.wrapped, key: done.sealed.key })
+    }
 }
 
 impl From<HsmError> for KmsError {

@@ -1,0 +1,195 @@
+//! The header of one volume, changed or kept elsewhere by an operator: rewrap, backup, restore.
+//!
+//! A rewrap of an attached volume passes its gate for the moments of reading and writing, never while the KMS is asked: so a
+//! detach waits for the disk alone. Who writes the header of an attached volume holds its `header` lock; who writes that
+//! of a detached one has the claim. The header is synced before the record is.
+
+use super::attachment::Attachment;
+use super::deadline::Patience;
+use super::events::{Event, Happening};
+use super::open::of_volume;
+use super::state::Work;
+use super::{AttachError, HeaderBackup, Registry, VolumeRef, VolumeView};
+use crate::block::file::Access;
+use crate::block::{BlockDevice, BlockError, Caching};
+use crate::kms::{KeyName, KmsError, Principal};
+use crate::names::VolumeId;
+use crate::volume::{Backup, Record, Resealed, Rollback, Unverified, VolumeError};
+
+impl Registry {
+    /// Has the KMS seal a volume's data key under another key, attached or not.
+    ///
+    /// # Errors
+    /// A key that is not there or not to be used, a header that is not the recorded one, a disk that fails.
+    pub fn rewrap(&self, caller: &Principal, volume: &VolumeRef, to: &KeyName) -> Result<VolumeView, AttachError> {
+        let id = self.resolve(volume)?;
+        let outcome = match self.attachment(&id)? {
+            Some(attachment) => self.rewrap_attached(&id, &attachment, caller, to),
+            None => self.rewrap_detached(&id, caller, to),
+        };
+        self.report_header(&id, caller, Happening::RewrapVolume, outcome.as_ref().err())?;
+        outcome?;
+        self.view_of(&id)
+    }
+
+    /// A volume's header, to be kept elsewhere. Asks no KMS.
+    ///
+    /// # Errors
+    /// Where no copy is valid, or the backing cannot be read.
+    pub fn back_up_header(&self, volume: &VolumeRef) -> Result<HeaderBackup, AttachError> {
+        let id = self.resolve(volume)?;
+        let (record, header) = match self.attachment(&id)? {
+            Some(attachment) => {
+                let record = self.record_of(&id)?;
+                let header = inside(&attachment, |device| self.read_header(&record, device))?;
+                (record, header)
+            }
+            None => {
+                let claim = self.claim(&id, Work::Examining)?;
+                let record = claim.record();
+                let backing = self.open_backing(&record, Access::ReadOnly, Caching::PageCache)?;
+                let header = self.read_header(&record, &*backing.device)?;
+                (record, header)
+            }
+        };
+        Ok(HeaderBackup { id, name: record.name, generation: header.generation(), bytes: header.back_up() })
+    }
+
+    /// Puts a header back that was kept elsewhere, where both copies are damaged too. The volume must be detached.
+    ///
+    /// # Errors
+    /// Another volume's header, an older one unless that is accepted, one that the KMS does not open, a disk that fails.
+    pub fn restore_header(
+        &self,
+        caller: &Principal,
+        volume: &VolumeRef,
+        backup: &[u8],
+        rollback: Rollback,
+    ) -> Result<VolumeView, AttachError> {
+        let id = self.resolve(volume)?;
+        let outcome = self.restore(&id, caller, backup, rollback);
+        self.report_header(&id, caller, Happening::RestoreHeader, outcome.as_ref().err())?;
+        outcome?;
+        self.view_of(&id)
+    }
+
+    fn rewrap_detached(&self, id: &VolumeId, caller: &Principal, to: &KeyName) -> Result<(), AttachError> {
+        let claim = self.claim(id, Work::Rewrapping)?;
+        let record = claim.record();
+        let backing = self.open_backing_afresh(&record, Access::ReadWrite, Caching::PageCache)?;
+        let header = self.read_header(&record, &*backing.device)?;
+        let resealed = self.reseal(&record, header, caller, to)?;
+        let written = resealed.write(&*backing.device, &record).map_err(|source| of_volume(&record, source))?;
+        self.remember(id, &written, |_| ())
+    }
+
+    fn rewrap_attached(
+        &self,
+        id: &VolumeId,
+        attachment: &Attachment,
+        caller: &Principal,
+        to: &KeyName,
+    ) -> Result<(), AttachError> {
+        let _alone = attachment.parts.header_lock.lock();
+        let record = self.record_of(id)?;
+        if attachment.parts.read_only {
+            return Err(of_volume(&record, VolumeError::Storage(BlockError::ReadOnly)));
+        }
+        let header = inside(attachment, |device| self.read_header(&record, device))?;
+        let resealed = self.reseal(&record, header, caller, to)?;
+        inside(attachment, |device| {
+            let written = resealed.write(device, &record).map_err(|source| of_volume(&record, source))?;
+            self.remember(id, &written, |_| ())
+        })
+    }
+
+    fn reseal(
+        &self,
+        record: &Record,
+        header: Unverified,
+        caller: &Principal,
+        to: &KeyName,
+    ) -> Result<Resealed, AttachError> {
+        let kms = self.kms(&header.header().kms, Patience::Each(self.settings.attach_deadline))?;
+        let from = header.header().key.clone();
+        header.reseal(&kms, caller, to).map_err(|source| {
+            let (name, key) = (record.name.clone(), to.clone());
+            match source {
+                VolumeError::Kms(_) if kms.timed_out() => {
+                    AttachError::KmsTimeout { name, kms: record.kms.clone(), key }
+                }
+                VolumeError::Kms(source) if is_missing(&source, from.as_str()) => {
+                    AttachError::NoSuchKey { name, key, source }
+                }
+                source => AttachError::of_volume(&name, key, source),
+            }
+        })
+    }
+
+    fn restore(&self, id: &VolumeId, caller: &Principal, backup: &[u8], rollback: Rollback) -> Result<(), AttachError> {
+        let claim = self.claim(id, Work::Restoring)?;
+        let record = claim.record();
+        let refused = |source| of_volume(&record, source);
+        let backup = Backup::decode(backup).map_err(|fault| refused(VolumeError::BadBackup(fault)))?;
+        if backup.header().id != record.id {
+            let (recorded, found) = (record.id.clone(), backup.header().id.clone());
+            return Err(refused(VolumeError::AnotherVolume { recorded, found }));
+        }
+        let backing = self.open_backing_afresh(&record, Access::ReadWrite, Caching::PageCache)?;
+        let section = backup.header().kms.clone();
+        let key = KeyName::from(backup.header().key.clone());
+        let kms = self.kms(&section, Patience::Each(self.settings.attach_deadline))?;
+        let data_key = backup.unwrap_key(&kms, caller).map_err(|source| match source {
+            VolumeError::Kms(_) if kms.timed_out() => {
+                AttachError::KmsTimeout { name: record.name.clone(), kms: section, key: key.clone() }
+            }
+            source => AttachError::of_volume(&record.name, key.clone(), source),
+        })?;
+        let restored = backup.restore(&*backing.device, &data_key, &record, rollback).map_err(refused)?;
+        self.remember(id, &restored, |_| ())
+    }
+
+    pub(super) fn record_of(&self, id: &VolumeId) -> Result<Record, AttachError> {
+        Ok(self.table.lock().entry_mut(id)?.record.clone())
+    }
+
+    /// Logs and records how it ended.
+    fn report_header(
+        &self,
+        id: &VolumeId,
+        caller: &Principal,
+        happening: Happening,
+        failure: Option<&AttachError>,
+    ) -> Result<(), AttachError> {
+        let record = self.record_of(id)?;
+        match failure {
+            None => {
+                tracing::info!(volume = %record.name, %id, %caller, key = %record.key, ?happening, "the header was written anew")
+            }
+            Some(error) => {
+                tracing::warn!(volume = %record.name, %id, %caller, %error, ?happening, "the header stays as it was")
+            }
+        }
+        let cause = failure.map(AttachError::cause);
+        self.events.record(&Event { happening, volume: id, key: Some(&record.key), failure: cause.as_deref() });
+        Ok(())
+    }
+}
+
+/// What `work` makes of the device under an attachment, counted as a request in flight.
+fn inside<T>(
+    attachment: &Attachment,
+    work: impl FnOnce(&dyn BlockDevice) -> Result<T, AttachError>,
+) -> Result<T, AttachError> {
+    if !attachment.enter() {
+        return Err(AttachError::Detaching(attachment.parts.record.name.clone()));
+    }
+    let outcome = work(&*attachment.parts.backing);
+    attachment.leave();
+    outcome
+}
+
+/// Whether the KMS knows no key of the new name (and not: the old key has gone).
+fn is_missing(error: &KmsError, from: &str) -> bool {
+    matches!(error, KmsError::Refused { exception, message } if exception == "NotFoundException" && !message.contains(from))
+}
