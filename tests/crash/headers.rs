@@ -210,6 +210,16 @@ fn all_changes(shape: Shape, again: bool) -> Swept {
     swept
 }
 
+fn counts(tally: &Tally, least: u64, opened: u64) -> String {
+    let Tally { again, killed, .. } = tally;
+    let all = tally.distinct();
+    let counts = format!(
+        "{all} states (at least {least} of first cuts), {again} of them in {opened} recoveries, {killed} after kills"
+    );
+    eprintln!("{counts}");
+    counts
+}
+
 /// A recovery is an attach: two copies, of each at least the first piece (the generation) and the last (the MAC) altered.
 const STATES_OF_A_RECOVERY: u64 = 2 * 3;
 
@@ -217,7 +227,7 @@ const STATES_OF_A_RECOVERY: u64 = 2 * 3;
 fn every_tear_of_a_short_header_and_its_record_opens_and_so_does_every_tear_of_that_recovery() {
     let Swept { tally, least, opened, pieces } = all_changes(SHORT, true);
     assert_eq!(pieces, BTreeSet::from([3]));
-    let counts = format!("{} of {least}, {} of {opened} recoveries, {}", tally.distinct(), tally.again, tally.killed);
+    let counts = counts(&tally, least, opened);
     assert!(tally.distinct() - tally.again - tally.killed >= least, "{counts}");
     assert!(tally.again >= opened * STATES_OF_A_RECOVERY, "{counts}");
 }
@@ -226,7 +236,7 @@ fn every_tear_of_a_short_header_and_its_record_opens_and_so_does_every_tear_of_t
 fn every_tear_of_a_header_of_eight_pieces_opens() {
     let Swept { tally, least, opened, pieces } = all_changes(LONG, false);
     assert_eq!(pieces, BTreeSet::from([8]));
-    let counts = format!("{} of {least}, {} of {opened} recoveries, {}", tally.distinct(), tally.again, tally.killed);
+    let counts = counts(&tally, least, opened);
     assert!(tally.distinct() - tally.again - tally.killed >= least, "{counts}");
 }
 
@@ -234,7 +244,7 @@ fn every_tear_of_a_header_of_eight_pieces_opens() {
 fn tears_of_the_longest_header_open() {
     let Swept { tally, least, opened, pieces } = all_changes(LONGEST, false);
     assert_eq!(pieces, BTreeSet::from([17]));
-    let counts = format!("{} of {least}, {} of {opened} recoveries, {}", tally.distinct(), tally.again, tally.killed);
+    let counts = counts(&tally, least, opened);
     // Of more than eight pieces some subsets: as many as of eight.
     assert!(tally.distinct() - tally.again - tally.killed >= least, "{counts}");
 }

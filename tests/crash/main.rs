@@ -3,7 +3,7 @@
 //!
 //! `world` runs the product on both; `power` works out what a cut may leave; `ledger` knows what was promised;
 //! `workload` makes the traffic. The tests: `states` (many workloads, sampled), `headers` (header and record updates,
-//! exhaustively), `mutants` (that all of this can fail).
+//! exhaustively), `mutants` (that all of this can fail), `campaign` (the long run of `scripts/crash`).
 
 #![allow(
     missing_docs,
@@ -15,6 +15,7 @@
     reason = "a test may fail at any line, and its numbers are small"
 )]
 
+mod campaign;
 mod check;
 mod disk;
 mod headers;

@@ -77,6 +77,7 @@ fn twenty_thousand_states_of_two_hundred_workloads_hold_what_was_promised() {
     let Tally { inside, again, killed, .. } = tally;
     let counts =
         format!("{} states, {inside} in updates, {again} in recoveries, {killed} after kills", tally.distinct());
+    eprintln!("{counts}");
     assert!(tally.distinct() >= 20_000 && inside >= 5_000, "{counts}");
     assert!(again >= 500 && killed >= 500, "{counts}");
 }

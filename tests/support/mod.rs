@@ -138,8 +138,13 @@ impl Daemon {
 
     /// SIGKILL: as if the machine's power had gone for this process alone.
     pub(crate) fn kill(&mut self) {
-        self.signal(libc::SIGKILL);
+        self.send_kill();
         self.process.take().expect("running").wait().expect("a child of ours");
+    }
+
+    /// SIGKILL, without waiting for its end; [`Daemon::kill`] has to follow.
+    pub(crate) fn send_kill(&self) {
+        self.signal(libc::SIGKILL);
     }
 
     fn signal(&self, signal: i32) {
