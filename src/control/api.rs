@@ -329,6 +329,17 @@ pub struct Hsm {
     pub domain_key: String,
 }
 
+/// Confinement: what was asked for, and what came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Hardening {
+    /// `require`, `prefer` or `off`.
+    pub asked: String,
+    /// What holds.
+    pub reached: Vec<String>,
+    /// What does not, and why.
+    pub missing: Vec<String>,
+}
+
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -353,6 +364,9 @@ pub struct Status {
     pub hsm: Hsm,
     /// What carries out reads that wait for a disk: `io_uring` or `threads`.
     pub io: String,
+    /// What the daemon is confined to.
+    #[serde(default)]
+    pub hardening: Hardening,
     /// Live NBD connections.
     pub connections: u64,
     /// All volumes.

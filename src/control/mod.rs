@@ -72,6 +72,8 @@ pub(crate) struct About {
     pub(crate) domain_key: String,
     /// What carries out reads that wait for a disk.
     pub(crate) io: Engine,
+    /// What the daemon is confined to.
+    pub(crate) hardening: api::Hardening,
 }
 
 /// An address at which NBD is served.
@@ -110,6 +112,7 @@ mod tests {
             kms_endpoints: Vec::new(),
             domain_key: String::new(),
             io: Engine::Threads,
+            hardening: api::Hardening::default(),
         };
         for root in [0, 990] {
             assert_eq!(about.principal(root).as_str(), "arn:aws:iam::000000000000:root");

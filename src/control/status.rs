@@ -28,6 +28,7 @@ pub(super) async fn status(
             key_memory: locked::kind().map(|kind| kind.to_string()).unwrap_or_default(),
             hsm: view::hsm(about, operated.keys.hsm_state()),
             io: about.io.to_string(),
+            hardening: about.hardening.clone(),
             connections: (operated.connections)(),
             traffic: volumes.iter().filter_map(view::traffic).collect(),
             keys: keys.into_iter().map(|key| view::key(key, &volumes)).collect(),

@@ -9,6 +9,7 @@
 //! account = "000000000000"               # in ARNs
 //! region = "us-east-1"                   # in ARNs
 //! log_format = "human"                   # or "json"
+//! hardening = "prefer"                   # or require, off: confinement by landlock and seccomp
 //! key_memory = "auto"                    # or memfd_secret, mlock, insecure_unlocked: what keys lie in
 //!
 //! [nbd]
@@ -63,6 +64,8 @@ pub(super) struct Config {
     pub(super) account: String,
     pub(super) region: String,
     pub(super) log_format: LogFormat,
+    /// Whether the daemon is confined.
+    pub(super) hardening: Hardening,
     /// What keys lie in.
     pub(super) key_memory: KeyMemoryChoice,
     pub(super) listen: Vec<SocketAddr>,
@@ -80,6 +83,29 @@ pub(super) struct Config {
     pub(super) io: Choice,
     /// The name of the embedded KMS's section.
     pub(super) kms: String,
+}
+
+/// Whether the daemon gives up what it does not need: files elsewhere, system calls of other programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Hardening {
+    /// It does not.
+    Off,
+    /// As far as the kernel can.
+    #[default]
+    Prefer,
+    /// Wholly, or it does not start.
+    Require,
+}
+
+impl std::fmt::Display for Hardening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+        })
+    }
 }
 
 /// How long things may take.
@@ -136,6 +162,7 @@ struct Written {
     account: Option<Spanned<String>>,
     region: Option<Spanned<String>>,
     log_format: Option<LogFormat>,
+    hardening: Hardening,
     key_memory: KeyMemoryChoice,
     nbd: WrittenNbd,
     data_path: WrittenDataPath,
@@ -278,6 +305,7 @@ impl Written {
             account: self.account.map_or(Ok("000000000000".to_owned()), account)?,
             region: self.region.map_or(Ok("us-east-1".to_owned()), region)?,
             log_format: self.log_format.unwrap_or_default(),
+            hardening: self.hardening,
             key_memory: self.key_memory,
             listen,
             insecure_listen,
@@ -437,6 +465,7 @@ mod tests {
             ("group = \"no such group\"", 1),
             ("log_format = \"xml\"", 1),
             ("\nkey_memory = \"unlocked\"", 2),
+            ("hardening = \"yes\"", 1),
             ("[data_path]\ncipher = \"rot13\"", 2),
             ("[data_path]\ncipher = \"\"", 2),
             ("[data_path]\nengine = \"auto\"", 2),

@@ -64,6 +64,9 @@ pub enum DaemonError {
     /// Resource: what every daemon gives up before it holds a key.
     #[error("the daemon cannot be kept from being dumped")]
     Seal(#[source] io::Error),
+    /// Resource: the configuration requires a confinement that the kernel cannot give.
+    #[error("hardening = \"require\", and there is no {0}")]
+    NotHardened(String),
     /// Where NBD was to be served.
     #[error("NBD cannot be served at {at}")]
     Listen {
@@ -115,6 +118,7 @@ impl DaemonError {
             Self::Config(_)
             | Self::Engine(_)
             | Self::KeyMemory { .. }
+            | Self::NotHardened(_)
             | Self::UnsafeStateDir(_)
             | Self::Inherited { .. } => 2,
             Self::AnotherDaemon(_) | Self::SocketInUse(_) => 4,

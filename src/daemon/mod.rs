@@ -5,6 +5,7 @@
 //! the registry drains, flushes and wipes, connections end, sockets are removed.
 
 mod config;
+mod confine;
 mod error;
 mod exports;
 mod logging;

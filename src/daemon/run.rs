@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 use tracing::{info, warn};
 
 use super::config::Config;
+use super::confine::{Confined, confine};
 use super::exports::Volumes;
 use super::sockets::{Made, Sockets};
 use super::state_dir::StateDir;
@@ -53,6 +54,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     // Before there is a thread or a key here: what it starts later shares nothing with this process.
     let hsm = Parent::start(&domain_key(&config)).map_err(DaemonError::Hsm)?;
     choose_key_memory(&config)?;
+    let confined = confine(&config)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .max_blocking_threads(2 * limits::CONTROL_CONNECTIONS_MAX)
@@ -61,7 +63,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
         .build()
         .map_err(DaemonError::Threads)?;
     let mut signals = Signals::new(&runtime).map_err(DaemonError::Threads)?;
-    let daemon = Daemon::start(&config, &runtime, hsm)?;
+    let daemon = Daemon::start(&config, &runtime, hsm, &confined)?;
     daemon.say_ready(&config);
     if !config.kms_alone {
         daemon.registry.reattach_wanted();
@@ -141,7 +143,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Config, runtime: &Runtime, hsm: Parent) -> Result<Self, DaemonError> {
+    fn start(config: &Config, runtime: &Runtime, hsm: Parent, confined: &Confined) -> Result<Self, DaemonError> {
         let io = block::engine::choose(config.io)?;
         let state_dir = StateDir::claim(&config.state_dir)?;
         let keys = open_keys(config, hsm)?;
@@ -160,7 +162,7 @@ impl Daemon {
             registry: Arc::clone(&registry),
             keys,
             events,
-            about: about(config, &nbd_at, kms_at.clone(), io),
+            about: About { hardening: confined.shown(), ..about(config, &nbd_at, kms_at.clone(), io) },
             connections: counting(&nbd),
             kms_alone: config.kms_alone,
             stop: stopped,
@@ -261,6 +263,7 @@ fn about(config: &Config, nbd_at: &[NbdListener], kms_endpoints: Vec<String>, io
         kms_endpoints,
         domain_key: domain_key(config).to_string(),
         io,
+        hardening: control::api::Hardening::default(),
     }
 }
 

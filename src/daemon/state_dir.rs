@@ -18,7 +18,7 @@ impl StateDir {
     /// Makes `path` where it is absent, and holds it.
     pub(super) fn claim(path: &Path) -> Result<Self, DaemonError> {
         let failed = |source| DaemonError::StateDir { path: path.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        make(path)?;
         let found = path.metadata().map_err(failed)?;
         let own = [0, nix::unistd::geteuid().as_raw()].contains(&found.uid());
         if !own || found.mode() & 0o022 != 0 {
@@ -31,6 +31,16 @@ impl StateDir {
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
+}
+
+/// Makes `path` where it is absent.
+pub(super) fn make(path: &Path) -> Result<(), DaemonError> {
+    // Nothing is asked of a directory that is there: a confined daemon may not even try to make those above it.
+    if path.is_dir() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| DaemonError::StateDir { path: path.to_owned(), source })
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {

@@ -7,6 +7,7 @@ mod arena;
 pub(crate) mod channel;
 mod chunk;
 pub(crate) mod closing;
+pub(crate) mod confinement;
 pub(crate) mod hardening;
 pub(crate) mod inherited;
 pub mod locked;

@@ -248,6 +248,17 @@ fn loop_name(device: libc::dev_t) -> Option<String> {
     whole.file_name()?.to_str().map(str::to_owned)
 }
 
+/// Device and inode of the file behind the loop device `name`: what the device says, or, where a confined daemon may not open
+/// it, what lies at the path that the kernel shows.
+fn behind_loop(name: &str) -> Option<(u64, u64)> {
+    let told = File::open(Path::new("/dev").join(name)).ok().and_then(|device| storage::loop_backing(&device).ok());
+    told.map(|told| (told.device, told.inode)).or_else(|| {
+        let shown = fs::read(Path::new("/sys/block").join(name).join("loop/backing_file")).ok()?;
+        let path = <std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(shown.trim_ascii_end().to_vec());
+        fs::metadata(PathBuf::from(path)).ok().map(|found| (found.dev(), found.ino()))
+    })
+}
+
 /// A loop device, other than `ours`, through which the file can be written.
 fn writable_loop_over(file: &fs::Metadata, ours: &[String]) -> Option<String> {
     let names = fs::read_dir("/sys/block").ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -255,8 +266,7 @@ fn writable_loop_over(file: &fs::Metadata, ours: &[String]) -> Option<String> {
     active.find(|name| {
         let read_only =
             fs::read(Path::new("/sys/block").join(name).join("ro")).is_ok_and(|flag| flag.starts_with(b"1"));
-        let backing = File::open(Path::new("/dev").join(name)).ok().and_then(|it| storage::loop_backing(&it).ok());
-        let same = backing.is_some_and(|it| (it.device, it.inode) == (file.dev(), file.ino()));
+        let same = behind_loop(name).is_some_and(|behind| behind == (file.dev(), file.ino()));
         same && !read_only && !ours.contains(name)
     })
 }

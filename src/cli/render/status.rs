@@ -38,6 +38,10 @@ fn head(status: &Status) -> Table {
     table.pair("clients", Cell::new(format!("{} connected", status.connections)));
     table.pair("key memory", Cell::new(&status.key_memory));
     table.pair("HSM", Cell::new(hsm(&status.hsm)));
+    table.pair("hardening", Cell::new(status.hardening.reached.join(", ")));
+    for missing in &status.hardening.missing {
+        table.pair("lacking", Cell::new(missing));
+    }
     table.pair("disk reads", Cell::new(format!("by {}", status.io)));
     table
 }

@@ -53,7 +53,7 @@ pub(super) fn events(session: &Session, args: &EventsArgs) -> Result<(), CliErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::api::{Hsm, Traffic};
+    use crate::control::api::{Hardening, Hsm, Traffic};
 
     fn looked(read_bytes: u64, written_bytes: u64) -> Status {
         let traffic = Traffic { volume: "vol-0".into(), reads: 1, read_bytes, writes: 1, written_bytes, flushes: 0 };
@@ -67,6 +67,7 @@ mod tests {
             key_memory: String::new(),
             hsm: Hsm::default(),
             io: String::new(),
+            hardening: Hardening::default(),
             connections: 0,
             volumes: Vec::new(),
             keys: Vec::new(),
