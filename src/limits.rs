@@ -78,6 +78,15 @@ pub const KMS_HEAD_MAX: usize = 16 << 10;
 /// Bytes of an error's text and of a client's name in a line of the audit log, as CloudTrail has it.
 pub const AUDIT_TEXT_MAX: usize = 1 << 10;
 
+/// Uses of keys after which the last ones are written into the store: so many lines of the log, 20 MiB, are read when it is opened.
+pub const KEY_USES_UNSAVED_MAX: usize = 16_384;
+
+/// How long an import token is good for, as AWS has it.
+pub const IMPORT_TOKEN_SECONDS: i64 = 24 * 3600;
+
+/// Days after which imported key material expires at the latest, where it does, as AWS allows.
+pub const IMPORT_DAYS_MAX: i64 = 365;
+
 /// Records of the audit log in one answer, unless the caller says.
 pub const AUDIT_RECORDS_USUAL: usize = 100;
 
@@ -96,8 +105,9 @@ pub const KMS_CONNECTIONS_MAX: usize = 128;
 /// A message between the KMS and its HSM part: a context of 8 KiB, a blob of 6 KiB and the rest fit well within.
 pub const HSM_MESSAGE_MAX: usize = 32 << 10;
 
-/// How long the HSM may take over one request: it computes for microseconds, so one that has not answered is stuck.
-pub const HSM_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the HSM may take over one request. It computes for microseconds, but for a wrapping key of 4,096 bits, which
+/// takes up to seconds where the machine is busy; one that has not answered by then is stuck.
+pub const HSM_ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long the HSM may take to start, on a busy machine.
 pub const HSM_START_DEADLINE: Duration = Duration::from_secs(30);

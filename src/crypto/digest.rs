@@ -1,7 +1,7 @@
-//! Digests and MACs: SHA-256, HMAC-SHA-256 and -512, and comparison in constant time.
+//! Digests and MACs: SHA-256, HMAC with the SHA-2 family, and comparison in constant time.
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
 
 use super::stack;
@@ -35,6 +35,56 @@ pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
         }
         mac.finalize().into_bytes().into()
     })
+}
+
+/// A digest of the SHA-2 family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sha2 {
+    /// SHA-224
+    Sha224,
+    /// SHA-256
+    Sha256,
+    /// SHA-384
+    Sha384,
+    /// SHA-512
+    Sha512,
+}
+
+impl Sha2 {
+    /// Bytes of the digest.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Sha224 => 28,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// Bytes of a block; a longer key of an HMAC is hashed first.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Self::Sha224 | Self::Sha256 => 64,
+            Self::Sha384 | Self::Sha512 => 128,
+        }
+    }
+
+    /// The HMAC of `message` with this digest. Check one with [`equal`], never with `==`.
+    pub fn hmac(self, key: &[u8], message: &[u8]) -> Vec<u8> {
+        macro_rules! hmac {
+            ($digest:ty) => {{
+                let mut mac = Hmac::<$digest>::new_from_slice(key).expect("an HMAC key may have any length");
+                mac.update(message);
+                mac.finalize().into_bytes().to_vec()
+            }};
+        }
+        stack::wiped_after(|| match self {
+            Self::Sha224 => hmac!(Sha224),
+            Self::Sha256 => hmac!(Sha256),
+            Self::Sha384 => hmac!(Sha384),
+            Self::Sha512 => hmac!(Sha512),
+        })
+    }
 }
 
 /// Whether two byte strings are equal, in time that depends on their lengths only.
@@ -77,6 +127,29 @@ mod tests {
                         6b56d037e05f2598bd0fd2215d6a1e5295e64f73f63f0aec8b915a985d786598";
         let text = b"Test Using Larger Than Block-Size Key - Hash Key First";
         assert_eq!(hmac_sha512(&[0xaa; 131], &[text]).to_vec(), hex(expected));
+    }
+
+    /// RFC 4231, test case 1, for each digest.
+    #[test]
+    fn every_hmac_is_the_published_one() {
+        let published = [
+            (Sha2::Sha224, "896fb1128abbdf196832107cd49df33f47b4b1169912ba4f53684b22"),
+            (Sha2::Sha256, "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+            (
+                Sha2::Sha384,
+                "afd03944d84895626b0825f4ab46907f15f9dadbe4101ec682aa034c7cebc59cfaea9ea9076ede7f4af152e8b2fa9cb6",
+            ),
+            (
+                Sha2::Sha512,
+                "87aa7cdea5ef619d4ff0b4241a1d6cb02379f4e2ce4ec2787ad0b30545e17cdedaa833b7d6b8a702038b274eaea3f4e4\
+                 be9d914eeb61f1702e696c203a126854",
+            ),
+        ];
+        for (digest, expected) in published {
+            let mac = digest.hmac(&[0x0b; 20], b"Hi There");
+            assert_eq!(mac, hex(expected), "{digest:?}");
+            assert_eq!(mac.len(), digest.bytes());
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod derive;
 pub mod digest;
 pub mod random;
 mod stack;
+pub mod wrapping;
 pub mod xts;
 
 #[cfg(test)]

@@ -7,9 +7,11 @@ use envol::kms::KmsError;
 use envol::kms::embedded::{Embedded, Identity, OpenError, StoreError};
 use redb::{Database, ReadableTable, TableDefinition};
 
-use crate::world::{World, caller, identity};
+use crate::world::{World, caller, identity, named};
 
 const KEYS: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("keys");
+const TOKENS: TableDefinition<'static, [u8; 48], &[u8]> = TableDefinition::new("tokens");
+const MATERIALS: TableDefinition<'static, [u8; 48], [u8; 61]> = TableDefinition::new("materials");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
 fn used() -> World {
@@ -35,8 +37,8 @@ fn error(world: &World) -> StoreError {
 #[test]
 fn a_store_of_a_newer_schema_is_refused() {
     let world = used();
-    change_meta(&world, "schema", &3u32.to_be_bytes());
-    assert!(matches!(error(&world), StoreError::Newer { found: 3 }));
+    change_meta(&world, "schema", &4u32.to_be_bytes());
+    assert!(matches!(error(&world), StoreError::Newer { found: 4 }));
 }
 
 #[test]
@@ -46,6 +48,17 @@ fn a_store_of_the_first_schema_is_brought_up_to_date() {
     let database = Database::open(world.dir().join("keys.redb")).expect("opens");
     let transaction = database.begin_write().expect("begun");
     transaction.delete_table(TableDefinition::<&str, &[u8]>::new("access keys")).expect("deleted");
+    transaction.delete_table(TableDefinition::<[u8; 16], &[u8]>::new("last uses")).expect("deleted");
+    // Its tokens were all of one length, in another table.
+    {
+        let tokens = transaction.open_table(TOKENS).expect("there");
+        let mut materials = transaction.open_table(MATERIALS).expect("made");
+        for (place, token) in tokens.iter().expect("read").map(|entry| entry.expect("read")) {
+            let token: [u8; 61] = token.value().try_into().expect("of a key that encrypts");
+            materials.insert(place.value(), token).expect("written");
+        }
+    }
+    transaction.delete_table(TOKENS).expect("deleted");
     {
         let mut keys = transaction.open_table(KEYS).expect("there");
         let (id, record) =
@@ -61,6 +74,9 @@ fn a_store_of_the_first_schema_is_brought_up_to_date() {
     change_meta(&world, "schema", &1u32.to_be_bytes());
     let kms = world.open();
     assert_eq!(kms.list_keys(&caller()).expect("listed")[0].aliases, ["alias/a"]);
+    let sealed =
+        kms.encrypt(&caller(), &named("alias/a"), b"text", &Default::default()).expect("its material is there");
+    kms.decrypt_bytes(&caller(), None, &sealed.wrapped, &Default::default()).expect("opened");
     kms.create_access_key(&envol::kms::Principal::root("000000000000"), "root").expect("made");
     drop(kms);
     assert_eq!(world.open().list_keys(&caller()).expect("listed").len(), 1);

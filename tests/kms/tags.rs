@@ -1,6 +1,6 @@
 //! Tags: kept with the key, and refused in the words of AWS.
 
-use envol::kms::embedded::{Embedded, PageOf, Tag};
+use envol::kms::embedded::{Embedded, NewKey, PageOf, Tag};
 use envol::kms::{KeyName, KmsError};
 
 use crate::world::{World, caller, refusal};
@@ -17,7 +17,9 @@ fn tags(kms: &Embedded, key: &KeyName) -> Vec<Tag> {
 fn tags_are_put_over_those_that_are_there_and_taken_away_by_key() {
     let world = World::new();
     let kms = world.open();
-    let made = kms.create_tagged_key(&caller(), "", None, &[tag("Env", "Test"), tag("Owner", "")]).expect("made");
+    let made = kms
+        .create(&caller(), &NewKey { tags: &[tag("Env", "Test"), tag("Owner", "")], ..NewKey::default() })
+        .expect("made");
     let key: KeyName = made.arn.into();
     kms.tag_resource(&caller(), &key, &[tag("Env", "Prod"), tag("env", "other")]).expect("tagged");
     drop(kms);

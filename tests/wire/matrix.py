@@ -1,75 +1,162 @@
-"""Every operation on a key that is Enabled, Disabled and PendingDeletion: AWS's table, cell by cell."""
+"""Every operation on every kind of key in every state: AWS's table, cell by cell, and nothing served without its row."""
 
-import itertools
-
-from wire import client, equal, refusal
+from wire import brought, client, equal, refusal
 
 kms = client()
 arn = "{arn}"
 OK = "ok"
 DISABLED = f"DisabledException: {arn} is disabled."
 PENDING = f"KMSInvalidStateException: {arn} is pending deletion."
+IMPORT = f"KMSInvalidStateException: {arn} is pending import."
 NOT_PENDING = f"KMSInvalidStateException: {arn} is not pending deletion."
-STATES = ["Enabled", "Disabled", "PendingDeletion"]
-KEY = {"KeyId": "{key}"}
+EXTERNAL = f"UnsupportedOperationException: {arn} origin is EXTERNAL which is not valid for this operation."
+OWN = f"UnsupportedOperationException: {arn} origin is AWS_KMS which is not valid for this operation."
+NO_ROTATION = "UnsupportedOperationException: "
+NONE_WAITS = f"KMSInvalidStateException: No available key material pending rotation for the key: {arn}."
+USAGE = f"InvalidKeyUsageException: {arn} key usage is {{usage}} which is not valid for {{operation}}."
 
-# Operation, its members, and what it says in each of STATES.
+STATES = ["Enabled", "Disabled", "PendingDeletion", "PendingImport"]
+ENCRYPTION, MAC = "ENCRYPT_DECRYPT", "GENERATE_VERIFY_MAC"
+# Name, how such a key is made; those that import no material are never PendingImport.
+KINDS = {
+    "symmetric": {"KeyUsage": ENCRYPTION},
+    "imported": {"KeyUsage": ENCRYPTION, "Origin": "EXTERNAL"},
+    "hmac": {"KeySpec": "HMAC_256", "KeyUsage": MAC},
+    "imported hmac": {"KeySpec": "HMAC_256", "KeyUsage": MAC, "Origin": "EXTERNAL"},
+}
+
+# What an operation says in each of STATES.
+ALWAYS = [OK, OK, OK, OK]
+USE = [OK, DISABLED, PENDING, IMPORT]
+MISUSE = [USAGE, DISABLED, PENDING, IMPORT]
+SWITCH = [OK, OK, PENDING, IMPORT]
+CHANGE = [OK, OK, PENDING, OK]
+
+
+def use(encryption, mac):
+    return {"symmetric": encryption, "imported": encryption, "hmac": mac, "imported hmac": mac}
+
+
+def every(outcomes):
+    return use(outcomes, outcomes)
+
+
+def by_origin(own, external):
+    return {"symmetric": own, "hmac": own, "imported": external, "imported hmac": external}
+
+
+CALENDAR = {**every([NO_ROTATION, DISABLED, PENDING, NO_ROTATION]), "symmetric": USE,
+            "imported": [EXTERNAL, DISABLED, PENDING, EXTERNAL]}
+KEY = {"KeyId": "{key}"}
+MESSAGE = {**KEY, "MacAlgorithm": "HMAC_SHA_256", "Message": b"text"}
+WRAPPING = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}
+
+# Operation, its members, and for each of KINDS what it says.
 TABLE = [
-    ("CancelKeyDeletion", KEY, [NOT_PENDING, NOT_PENDING, OK]),
-    ("CreateAlias", {"AliasName": "alias/new", "TargetKeyId": "{key}"}, [OK, OK, PENDING]),
-    ("Decrypt", {"CiphertextBlob": "{blob}"}, [OK, DISABLED, PENDING]),
-    ("DeleteAlias", {"AliasName": "alias/subject"}, [OK, OK, OK]),
-    ("DescribeKey", KEY, [OK, OK, OK]),
-    ("DisableKey", KEY, [OK, OK, PENDING]),
-    ("DisableKeyRotation", KEY, [OK, DISABLED, PENDING]),
-    ("EnableKey", KEY, [OK, OK, PENDING]),
-    ("EnableKeyRotation", KEY, [OK, DISABLED, PENDING]),
-    ("Encrypt", {**KEY, "Plaintext": b"text"}, [OK, DISABLED, PENDING]),
-    ("GenerateDataKey", {**KEY, "NumberOfBytes": 64}, [OK, DISABLED, PENDING]),
-    ("GenerateDataKeyWithoutPlaintext", {**KEY, "NumberOfBytes": 64}, [OK, DISABLED, PENDING]),
-    ("GetKeyPolicy", KEY, [OK, OK, OK]),
-    ("GetKeyRotationStatus", KEY, [OK, OK, OK]),
-    ("ListAliases", KEY, [OK, OK, OK]),
-    ("ListKeyPolicies", KEY, [OK, OK, OK]),
-    ("ListKeyRotations", KEY, [OK, OK, OK]),
-    ("ListResourceTags", KEY, [OK, OK, OK]),
-    ("ReEncrypt", {"CiphertextBlob": "{blob}", "DestinationKeyId": "{other}"}, [OK, DISABLED, PENDING]),
-    ("ReEncrypt", {"CiphertextBlob": "{others}", "DestinationKeyId": "{key}"}, [OK, DISABLED, PENDING]),
-    ("RotateKeyOnDemand", KEY, [OK, DISABLED, PENDING]),
-    ("ScheduleKeyDeletion", KEY, [OK, OK, PENDING]),
-    ("TagResource", {**KEY, "Tags": [{"TagKey": "a", "TagValue": ""}]}, [OK, OK, PENDING]),
-    ("UntagResource", {**KEY, "TagKeys": ["a"]}, [OK, OK, PENDING]),
-    ("UpdateAlias", {"AliasName": "alias/other", "TargetKeyId": "{key}"}, [OK, OK, PENDING]),
-    ("UpdateKeyDescription", {**KEY, "Description": "words"}, [OK, OK, PENDING]),
+    ("CancelKeyDeletion", KEY, every([NOT_PENDING, NOT_PENDING, OK, NOT_PENDING])),
+    ("CreateAlias", {"AliasName": "alias/new", "TargetKeyId": "{key}"}, every(CHANGE)),
+    ("Decrypt", {**KEY, "CiphertextBlob": "{blob}"}, use(USE, MISUSE)),
+    ("DeleteAlias", {"AliasName": "alias/subject"}, every(ALWAYS)),
+    ("DeleteImportedKeyMaterial", KEY, by_origin([OWN] * 4, ALWAYS)),
+    ("DescribeKey", KEY, every(ALWAYS)),
+    ("DisableKey", KEY, every(SWITCH)),
+    ("DisableKeyRotation", KEY, CALENDAR),
+    ("EnableKey", KEY, every(SWITCH)),
+    ("EnableKeyRotation", KEY, CALENDAR),
+    ("Encrypt", {**KEY, "Plaintext": b"text"}, use(USE, MISUSE)),
+    ("GenerateDataKey", {**KEY, "NumberOfBytes": 64}, use(USE, MISUSE)),
+    ("GenerateDataKeyWithoutPlaintext", {**KEY, "NumberOfBytes": 64}, use(USE, MISUSE)),
+    ("GenerateMac", MESSAGE, use(MISUSE, USE)),
+    ("GetKeyLastUsage", KEY, every(ALWAYS)),
+    ("GetKeyPolicy", KEY, every(ALWAYS)),
+    ("GetKeyRotationStatus", KEY, {**every([NO_ROTATION] * 4), "symmetric": ALWAYS, "imported": [EXTERNAL] * 4}),
+    ("GetParametersForImport", {**KEY, **WRAPPING}, by_origin([OWN, OWN, PENDING, None], CHANGE)),
+    ("ImportKeyMaterial", {**KEY, "EncryptedKeyMaterial": "{wrapped}", "ImportToken": "{token}",
+                           "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"},
+     by_origin([OWN, OWN, PENDING, None], CHANGE)),
+    ("ListAliases", KEY, every(ALWAYS)),
+    ("ListKeyPolicies", KEY, every(ALWAYS)),
+    ("ListKeyRotations", KEY, use(ALWAYS, [NO_ROTATION] * 4)),
+    ("ListResourceTags", KEY, every(ALWAYS)),
+    ("ReEncrypt", {"SourceKeyId": "{key}", "CiphertextBlob": "{blob}", "DestinationKeyId": "{cipher}"}, use(USE, MISUSE)),
+    ("ReEncrypt", {"CiphertextBlob": "{others}", "DestinationKeyId": "{key}"}, use(USE, MISUSE)),
+    ("RotateKeyOnDemand", KEY, {**every([NO_ROTATION, DISABLED, PENDING, IMPORT]), "symmetric": USE,
+                                "imported": [NONE_WAITS, DISABLED, PENDING, IMPORT]}),
+    ("ScheduleKeyDeletion", KEY, every(CHANGE)),
+    ("TagResource", {**KEY, "Tags": [{"TagKey": "a", "TagValue": ""}]}, every(CHANGE)),
+    ("UntagResource", {**KEY, "TagKeys": ["a"]}, every(CHANGE)),
+    ("UpdateAlias", {"AliasName": "alias/other", "TargetKeyId": "{key}"}, every(CHANGE)),
+    ("UpdateKeyDescription", {**KEY, "Description": "words"}, every(CHANGE)),
+    ("VerifyMac", {**MESSAGE, "Mac": "{code}"}, use(MISUSE, USE)),
 ]
+LOOKS = ("Decrypt", "Describe", "Encrypt", "Generate", "Get", "List", "ReEncrypt", "Verify")
 WITHOUT_KEY = ["CreateKey", "GenerateRandom", "ListKeys"]
 
+MATERIAL = b"\x2a" * 32
+cipher = kms.create_key()["KeyMetadata"]["KeyId"]
+others = kms.encrypt(KeyId=cipher, Plaintext=b"text")["CiphertextBlob"]
+siblings = {usage: kms.create_key(**KINDS[kind])["KeyMetadata"]["KeyId"]
+            for usage, kind in [(ENCRYPTION, "symmetric"), (MAC, "hmac")]}
 
-def into(state, key):
+
+def made(kind, state):
+    """A key of that kind in that state, and what the members of requests may name."""
+    key = kms.create_key(**KINDS[kind])["KeyMetadata"]
+    names = {"{key}": key["KeyId"], "{arn}": key["Arn"], "{cipher}": cipher, "{others}": others, "{blob}": others,
+             "{code}": b"code", "{wrapped}": b"wrapped", "{token}": b"token"}
+    if key["Origin"] == "EXTERNAL":
+        given = kms.get_parameters_for_import(KeyId=key["KeyId"], **WRAPPING)
+        names.update({"{token}": given["ImportToken"], "{wrapped}": brought(given, WRAPPING, MATERIAL)})
+        kms.import_key_material(KeyId=key["KeyId"], ImportToken=names["{token}"], EncryptedKeyMaterial=names["{wrapped}"],
+                                ExpirationModel="KEY_MATERIAL_DOES_NOT_EXPIRE")
+    if key["KeyUsage"] == MAC:
+        names["{code}"] = kms.generate_mac(**{**MESSAGE, "KeyId": key["KeyId"]})["Mac"]
+    else:
+        names["{blob}"] = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"text")["CiphertextBlob"]
     if state == "Disabled":
-        kms.disable_key(KeyId=key)
+        kms.disable_key(KeyId=key["KeyId"])
     elif state == "PendingDeletion":
+        kms.schedule_key_deletion(KeyId=key["KeyId"])
+    elif state == "PendingImport":
+        kms.delete_imported_key_material(KeyId=key["KeyId"])
+    equal(kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"], state)
+    return names
+
+
+def tried(operation, members, kind, state, outcome, names):
+    usage = KINDS[kind]["KeyUsage"]
+    key = names["{key}"]
+    kms.create_alias(AliasName="alias/other", TargetKeyId=siblings[usage])
+    if state != "PendingDeletion":
+        kms.create_alias(AliasName="alias/subject", TargetKeyId=key)
+    elif operation == "DeleteAlias":
+        # An alias cannot be made for such a key; one that it has stays.
+        kms.cancel_key_deletion(KeyId=key)
+        kms.create_alias(AliasName="alias/subject", TargetKeyId=key)
         kms.schedule_key_deletion(KeyId=key)
+    filled = {name: names.get(value, value) if isinstance(value, str) else value for name, value in members.items()}
+    found = refusal(methods[operation], **filled)
+    expected = outcome.format(arn=names["{arn}"], usage=usage, operation=operation)
+    assert found == expected, f"{operation} of a key that is {kind} and {state}:\n{found}\n{expected}"
+    for alias in kms.list_aliases()["Aliases"]:
+        kms.delete_alias(AliasName=alias["AliasName"])
 
 
 methods = {kms.meta.method_to_api_mapping[name]: getattr(kms, name) for name in kms.meta.method_to_api_mapping}
-other = kms.create_key()["KeyMetadata"]["KeyId"]
-others = kms.encrypt(KeyId=other, Plaintext=b"text")["CiphertextBlob"]
-for (operation, members, expected), (state, outcome) in itertools.chain.from_iterable(
-    itertools.product([row], zip(STATES, row[2])) for row in TABLE
-):
-    made = kms.create_key()["KeyMetadata"]
-    key = made["KeyId"]
-    names = {"{key}": key, "{other}": other, "{others}": others,
-             "{blob}": kms.encrypt(KeyId=key, Plaintext=b"text")["CiphertextBlob"]}
-    kms.create_alias(AliasName="alias/subject", TargetKeyId=key)
-    kms.create_alias(AliasName="alias/other", TargetKeyId=other)
-    into(state, key)
-    filled = {name: names.get(value, value) if isinstance(value, str) else value for name, value in members.items()}
-    found = refusal(methods[operation], **filled)
-    assert found == outcome.replace(arn, made["Arn"]), f"{operation} of a key that is {state}: {found}"
-    for alias in kms.list_aliases()["Aliases"]:
-        kms.delete_alias(AliasName=alias["AliasName"])
+cells = 0
+for kind in KINDS:
+    for number, state in enumerate(STATES):
+        if state == "PendingImport" and "imported" not in kind:
+            continue
+        names = None
+        for operation, members, table in TABLE:
+            names = names or made(kind, state)
+            outcome = table[kind][number]
+            tried(operation, members, kind, state, outcome, names)
+            cells += 1
+            # A key that was changed is not used again.
+            names = names if outcome != OK or operation.startswith(LOOKS) else None
+equal(cells, len(TABLE) * (3 * 2 + 4 * 2))
 
 # Every operation that is served has its row.
 rows = {row[0] for row in TABLE} | set(WITHOUT_KEY)
@@ -77,4 +164,4 @@ for operation, method in methods.items():
     if operation not in rows:
         found = refusal(method)
         assert found.startswith(("UnsupportedOperationException: ", "ValidationException: ")), f"{operation}: {found}"
-equal(len(TABLE), 26)
+equal(len(rows), 34)

@@ -1,9 +1,10 @@
 """Every operation, as its users know it. Prints the names of those that succeeded."""
 
 import datetime
+import hmac
 import json
 
-from wire import client, envol, equal, refusal, succeeded
+from wire import brought, client, envol, equal, refusal, succeeded
 
 kms = client()
 account = "arn:aws:kms:us-east-1:000000000000:"
@@ -35,7 +36,8 @@ for members, expected in [
      "symmetric encryption keys."),
     ({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}, "UnsupportedOperationException: KeySpec RSA_2048 is not "
      "supported by this KMS."),
-    ({"Origin": "EXTERNAL"}, "UnsupportedOperationException: Origin EXTERNAL is not supported by this KMS."),
+    ({"Origin": "AWS_CLOUDHSM"}, "UnsupportedOperationException: Origin AWS_CLOUDHSM is not "
+     "supported by this KMS."),
     ({"MultiRegion": True}, "UnsupportedOperationException: MultiRegion is not supported by this KMS."),
     ({"Policy": "{}"}, "UnsupportedOperationException: A key policy other than the default one is not supported by this "
      "KMS."),
@@ -132,9 +134,131 @@ equal(len(kms.generate_random(NumberOfBytes=1024)["Plaintext"]), 1024)
 assert kms.generate_random(NumberOfBytes=32)["Plaintext"] != kms.generate_random(NumberOfBytes=32)["Plaintext"]
 equal(refusal(kms.generate_random), "ValidationException: NumberOfBytes is required.")
 
+# --- keys that make MACs
+macs = {}
+for bits in [224, 256, 384, 512]:
+    algorithm = f"HMAC_SHA_{bits}"
+    made = kms.create_key(KeySpec=f"HMAC_{bits}", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]
+    equal((made["KeySpec"], made["CustomerMasterKeySpec"], made["KeyUsage"], made["MacAlgorithms"]),
+          (f"HMAC_{bits}", f"HMAC_{bits}", "GENERATE_VERIFY_MAC", [algorithm]))
+    assert "EncryptionAlgorithms" not in made, made
+    named = {"KeyId": made["Arn"], "MacAlgorithm": algorithm, "Message": b"message"}
+    mac = kms.generate_mac(**named)
+    equal((mac["KeyId"], mac["MacAlgorithm"], len(mac["Mac"])), (made["Arn"], algorithm, bits // 8))
+    verified = kms.verify_mac(Mac=mac["Mac"], **named)
+    equal((verified["KeyId"], verified["MacAlgorithm"], verified["MacValid"]), (made["Arn"], algorithm, True))
+    equal(refusal(kms.verify_mac, Mac=mac["Mac"], **{**named, "Message": b"other"}), "KMSInvalidMacException: ")
+    equal(refusal(kms.verify_mac, Mac=b"\0" * (bits // 8), **named), "KMSInvalidMacException: ")
+    macs[bits] = named
+equal(refusal(kms.generate_mac, **{**macs[224], "MacAlgorithm": "HMAC_SHA_256"}),
+      "InvalidKeyUsageException: Algorithm HMAC_SHA_256 is incompatible with key spec HMAC_224.")
+equal(refusal(kms.encrypt, KeyId=macs[256]["KeyId"], Plaintext=b"x"), f"InvalidKeyUsageException: {macs[256]['KeyId']} "
+      "key usage is GENERATE_VERIFY_MAC which is not valid for Encrypt.")
+equal(refusal(kms.generate_mac, **{**macs[256], "KeyId": key}), f"InvalidKeyUsageException: {arn} "
+      "key usage is ENCRYPT_DECRYPT which is not valid for GenerateMac.")
+equal(refusal(kms.generate_mac, **{**macs[256], "Message": b"x" * 4097}),
+      f"{PREFIX} at 'message' failed to satisfy constraint: Member must have length less than or equal to 4096")
+equal(refusal(kms.create_key, KeySpec="HMAC_256"), "ValidationException: You must specify a KeyUsage value for all KMS "
+      "keys except for symmetric encryption keys.")
+equal(refusal(kms.create_key, KeySpec="HMAC_256", KeyUsage="ENCRYPT_DECRYPT"),
+      "ValidationException: KeyUsage ENCRYPT_DECRYPT is not compatible with KeySpec HMAC_256")
+equal(refusal(kms.rotate_key_on_demand, KeyId=macs[256]["KeyId"]), "UnsupportedOperationException: ")
+kms.create_alias(AliasName="alias/mac", TargetKeyId=macs[512]["KeyId"])
+kms.generate_mac(**{**macs[512], "KeyId": "alias/mac"})
+kms.delete_alias(AliasName="alias/mac")
+
+# --- imported material
+for number, (algorithm, bits) in enumerate([
+    ("RSAES_OAEP_SHA_1", 2048), ("RSAES_OAEP_SHA_256", 3072), ("RSA_AES_KEY_WRAP_SHA_1", 4096),
+    ("RSA_AES_KEY_WRAP_SHA_256", 2048),
+]):
+    wrapping = {"WrappingAlgorithm": algorithm, "WrappingKeySpec": f"RSA_{bits}"}
+    never = {"ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
+    made = kms.create_key(Origin="EXTERNAL")["KeyMetadata"]
+    equal((made["Origin"], made["KeyState"], made["Enabled"]), ("EXTERNAL", "PendingImport", False))
+    assert not {"CurrentKeyMaterialId", "ExpirationModel", "ValidTo"} & set(made), made
+    given = kms.get_parameters_for_import(KeyId=made["KeyId"], **wrapping)
+    equal(given["KeyId"], made["Arn"])
+    day = given["ParametersValidTo"] - datetime.datetime.now(datetime.timezone.utc)
+    assert abs(day - datetime.timedelta(days=1)) < datetime.timedelta(minutes=5), day
+    material = bytes([number] * 32)
+    wrapped = {"ImportToken": given["ImportToken"], "EncryptedKeyMaterial": brought(given, wrapping, material)}
+    done = kms.import_key_material(KeyId=made["KeyId"], KeyMaterialDescription="first", **wrapped, **never)
+    equal((done["KeyId"], len(done["KeyMaterialId"])), (made["Arn"], 64))
+    shown = kms.describe_key(KeyId=made["KeyId"])["KeyMetadata"]
+    equal((shown["KeyState"], shown["ExpirationModel"], shown["CurrentKeyMaterialId"]),
+          ("Enabled", "KEY_MATERIAL_DOES_NOT_EXPIRE", done["KeyMaterialId"]))
+    sealed = kms.encrypt(KeyId=made["KeyId"], Plaintext=b"text")["CiphertextBlob"]
+    gone = kms.delete_imported_key_material(KeyId=made["KeyId"])
+    equal((gone["KeyId"], gone["KeyMaterialId"]), (made["Arn"], done["KeyMaterialId"]))
+    equal(refusal(kms.decrypt, CiphertextBlob=sealed), f"KMSInvalidStateException: {made['Arn']} is pending import.")
+    other_material = {**wrapped, "EncryptedKeyMaterial": brought(given, wrapping, b"\xff" * 32)}
+    equal(refusal(kms.import_key_material, KeyId=made["KeyId"], **other_material, **never), "IncorrectKeyMaterialException: ")
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=2)
+    kms.import_key_material(KeyId=made["KeyId"], ValidTo=until, **wrapped)
+    shown = kms.describe_key(KeyId=made["KeyId"])["KeyMetadata"]
+    equal(shown["ExpirationModel"], "KEY_MATERIAL_EXPIRES")
+    assert abs(shown["ValidTo"] - until) < datetime.timedelta(seconds=1), shown["ValidTo"]
+    equal(kms.decrypt(CiphertextBlob=sealed)["Plaintext"], b"text")
+    entry, = kms.list_key_rotations(KeyId=made["KeyId"], IncludeKeyMaterial="ALL_KEY_MATERIAL")["Rotations"]
+    equal((entry["ImportState"], entry["KeyMaterialDescription"], entry["KeyMaterialState"]), ("IMPORTED", "first", "CURRENT"))
+
+imported = {"KeyId": made["KeyId"], **wrapped}
+equal(refusal(kms.import_key_material, **imported),
+      "ValidationException: A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES")
+equal(refusal(kms.import_key_material, **{**imported, "ImportToken": b"token"}, **never), "InvalidImportTokenException: ")
+equal(refusal(kms.import_key_material, **{**imported, "EncryptedKeyMaterial": b"x" * 300}, **never),
+      "InvalidCiphertextException: ")
+equal(refusal(kms.get_parameters_for_import, KeyId=key, **wrapping), f"UnsupportedOperationException: {arn} origin is "
+      "AWS_KMS which is not valid for this operation.")
+for members in [{"WrappingAlgorithm": "RSAES_PKCS1_V1_5"}, {"WrappingKeySpec": "SM2"}]:
+    found = refusal(kms.get_parameters_for_import, KeyId=made["KeyId"], **{**wrapping, **members})
+    assert found.startswith("UnsupportedOperationException: "), found
+
+# New material waits for a rotation by hand.
+newer = {**wrapped, "EncryptedKeyMaterial": brought(given, wrapping, b"\x99" * 32)}
+second = kms.import_key_material(KeyId=made["KeyId"], ImportType="NEW_KEY_MATERIAL", **newer, **never)["KeyMaterialId"]
+equal(kms.describe_key(KeyId=made["KeyId"])["KeyMetadata"]["CurrentKeyMaterialId"], done["KeyMaterialId"])
+states = lambda: [(entry["KeyMaterialId"], entry["KeyMaterialState"]) for entry in kms.list_key_rotations(
+    KeyId=made["KeyId"], IncludeKeyMaterial="ALL_KEY_MATERIAL")["Rotations"]]
+equal(states(), [(second, "PENDING_ROTATION"), (done["KeyMaterialId"], "CURRENT")])
+kms.rotate_key_on_demand(KeyId=made["KeyId"])
+equal(states(), [(second, "CURRENT"), (done["KeyMaterialId"], "NON_CURRENT")])
+equal(kms.decrypt(CiphertextBlob=sealed)["KeyMaterialId"], done["KeyMaterialId"])
+equal(kms.generate_data_key(KeyId=made["KeyId"], NumberOfBytes=32)["KeyMaterialId"], second)
+
+# An imported key makes the MACs that everybody makes with it.
+made = kms.create_key(Origin="EXTERNAL", KeySpec="HMAC_384", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]
+given = kms.get_parameters_for_import(KeyId=made["KeyId"], **wrapping)
+secret = bytes(range(48))
+kms.import_key_material(KeyId=made["KeyId"], ImportToken=given["ImportToken"],
+                        EncryptedKeyMaterial=brought(given, wrapping, secret), **never)
+mac = kms.generate_mac(KeyId=made["KeyId"], MacAlgorithm="HMAC_SHA_384", Message=b"message")["Mac"]
+equal(mac, hmac.digest(secret, b"message", "sha384"))
+
+# --- the last use
+unused = kms.create_key()["KeyMetadata"]
+usage = kms.get_key_last_usage(KeyId=unused["KeyId"])
+equal((usage["KeyId"], usage["KeyLastUsage"]), (unused["KeyId"], {}))
+equal((usage["KeyCreationDate"], usage["TrackingStartDate"]), (unused["CreationDate"],) * 2)
+for operation, call in [
+    ("Encrypt", lambda: kms.encrypt(KeyId=unused["KeyId"], Plaintext=b"x")),
+    ("GenerateDataKey", lambda: kms.generate_data_key(KeyId=unused["Arn"], NumberOfBytes=32)),
+    ("ReEncrypt", lambda: kms.re_encrypt(CiphertextBlob=blob, SourceEncryptionContext=context,
+                                         DestinationKeyId=unused["KeyId"])),
+]:
+    request = call()["ResponseMetadata"]["RequestId"]
+    for used in [unused["KeyId"]] + ([key] if operation == "ReEncrypt" else []):
+        last = kms.get_key_last_usage(KeyId=used)["KeyLastUsage"]
+        equal((last["Operation"], last["KmsRequestId"]), (operation, request))
+        equal(envol("audit", "show", last["CloudTrailEventId"])["requestID"], request)
+equal(refusal(kms.get_key_last_usage, KeyId="alias/a"), "NotFoundException: Invalid keyId 'alias/a'")
+
 # --- dry runs: the answer that the operation would have had, and nothing done
 dry = "DryRunOperationException: The request would have succeeded, but the DryRun option is set."
 equal(refusal(kms.encrypt, KeyId=key, Plaintext=b"x", DryRun=True), dry)
+equal(refusal(kms.generate_mac, **macs[256], DryRun=True), dry)
+equal(refusal(kms.verify_mac, **macs[256], Mac=b"x", DryRun=True), dry)
 equal(refusal(kms.decrypt, CiphertextBlob=blob, DryRun=True), dry)
 equal(refusal(kms.generate_data_key, KeyId=key, NumberOfBytes=32, DryRun=True), dry)
 equal(refusal(kms.generate_data_key_without_plaintext, KeyId=key, NumberOfBytes=32, DryRun=True), dry)

@@ -8,6 +8,8 @@ import boto3
 import botocore.config
 import botocore.exceptions
 import botocore.validate
+from cryptography.hazmat.primitives import hashes, keywrap, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
 
 # Every operation that has succeeded.
 succeeded = set()
@@ -46,6 +48,18 @@ def client(region="us-east-1", key=None):
     made = boto3.client("kms", region_name=region, config=config, **credentials)
     made.meta.events.register("after-call.kms", check)
     return made
+
+
+def brought(given, wrapping, material):
+    """`material`, wrapped as `wrapping` says for what GetParametersForImport has given."""
+    public = serialization.load_der_public_key(given["PublicKey"])
+    equal(f"RSA_{public.key_size}", wrapping["WrappingKeySpec"])
+    digest = hashes.SHA256 if wrapping["WrappingAlgorithm"].endswith("256") else hashes.SHA1
+    oaep = padding.OAEP(padding.MGF1(digest()), digest(), None)
+    if wrapping["WrappingAlgorithm"].startswith("RSAES"):
+        return public.encrypt(material, oaep)
+    key = os.urandom(32)
+    return public.encrypt(key, oaep) + keywrap.aes_key_wrap_with_padding(key, material)
 
 
 def envol(*words):

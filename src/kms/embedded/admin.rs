@@ -14,10 +14,32 @@ use super::audit::{Call, date, key_metadata};
 use super::call::{Found, Trail, authorise, metadata};
 use super::caller::Caller;
 use super::hsm::KeyId;
-use super::keys::{KeyRecord, MaterialRecord, RotationType, StoredManager, StoredState};
+use super::keys::{KeyRecord, MaterialRecord, Origin, RotationType, StoredManager, StoredState};
 use super::operation::Operation;
 use super::store::{Change, Lookup};
-use super::{Alias, Embedded, KeyMetadata, Tag, aliases, refusal, tags};
+use super::{Alias, Embedded, KeyMetadata, KeySpec, Tag, aliases, refusal, tags};
+
+/// A key that is to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewKey<'a> {
+    /// What it is for, in its maker's words.
+    pub description: &'a str,
+    /// The alias to make with it: `alias/NAME`.
+    pub alias: Option<&'a str>,
+    /// Its tags.
+    pub tags: &'a [Tag],
+    /// What kind of key.
+    pub spec: KeySpec,
+    /// Where its material is to come from.
+    pub origin: Origin,
+}
+
+impl<'a> NewKey<'a> {
+    /// A symmetric key with a description and nothing else.
+    pub fn described(description: &'a str) -> Self {
+        Self { description, ..Self::default() }
+    }
+}
 
 impl Embedded {
     /// CreateKey, and CreateAlias where `alias` is given (both or neither).
@@ -30,30 +52,31 @@ impl Embedded {
         description: &str,
         alias: Option<&str>,
     ) -> Result<KeyMetadata, KmsError> {
-        self.create_tagged_key(caller, description, alias, &[])
+        self.create(caller, &NewKey { alias, ..NewKey::described(description) })
     }
 
-    /// CreateKey with tags, and CreateAlias where `alias` is given (both or neither).
+    /// CreateKey, and CreateAlias where the key is to have an alias (both or neither).
     ///
     /// # Errors
     /// As AWS.
-    pub fn create_tagged_key<'a>(
-        &self,
-        caller: impl Into<Caller<'a>>,
-        description: &str,
-        alias: Option<&str>,
-        tags: &[Tag],
-    ) -> Result<KeyMetadata, KmsError> {
+    pub fn create<'a>(&self, caller: impl Into<Caller<'a>>, new: &NewKey<'_>) -> Result<KeyMetadata, KmsError> {
         let caller = caller.into();
-        let parameters = vec![("description", Value::from(description))];
+        let (description, alias) = (new.description, new.alias);
+        let mut parameters = vec![("description", Value::from(description))];
+        if new.spec != KeySpec::Symmetric {
+            parameters.push(("keySpec", new.spec.name().into()));
+        }
+        if new.origin != Origin::Kms {
+            parameters.push(("origin", new.origin.name().into()));
+        }
         let mut calls = vec![Call { caller, operation: Operation::CreateKey, key: None, context: None, parameters }];
         calls.extend(alias.map(|alias| on_alias(caller, Operation::CreateAlias, alias, None)));
         self.change_together(&calls, |tables, trail| {
             judge_description(description)?;
             alias.map(|alias| self.judge_new_alias(tables, alias)).transpose()?;
             authorise(&calls[0], "CreateKey", None)?;
-            let tags = tags::added(&BTreeMap::new(), tags)?;
-            let key = self.make_key(tables, trail, StoredManager::Customer, description, tags)?;
+            let tags = tags::added(&BTreeMap::new(), new.tags)?;
+            let key = self.make_key(tables, trail, StoredManager::Customer, new, tags)?;
             if let Some(alias) = alias {
                 self.make_alias(tables, trail, alias, key.id)?;
             }
@@ -136,7 +159,7 @@ impl Embedded {
         })
     }
 
-    /// CancelKeyDeletion; the key is Disabled then.
+    /// CancelKeyDeletion; the key is Disabled then, or PendingImport where material is missing.
     ///
     /// # Errors
     /// As AWS.
@@ -146,7 +169,8 @@ impl Embedded {
         key: &KeyName,
     ) -> Result<KeyMetadata, KmsError> {
         self.change_key(&on_key(caller.into(), Operation::CancelKeyDeletion, key), key, |record, _| {
-            record.state = StoredState::Disabled;
+            let lacks_material = record.lacks_material();
+            record.state = if lacks_material { StoredState::PendingImport } else { StoredState::Disabled };
             Ok(())
         })
     }
@@ -202,8 +226,11 @@ impl Embedded {
         let call = on_alias(caller.into(), Operation::UpdateAlias, name, Some(target));
         self.change(&call, |tables, trail| {
             aliases::judge(name)?;
-            self.existing_alias(tables, trail, &call, name)?;
+            let old = self.existing_alias(tables, trail, &call, name)?;
             let key = self.resolve_and_admit(tables, trail, &call, target)?;
+            if old.record.spec.usage() != key.record.spec.usage() {
+                return Err(refusal::other_kind(name));
+            }
             self.point_alias(tables, name, key.id)
         })
     }
@@ -233,13 +260,13 @@ impl Embedded {
         })
     }
 
-    /// A new enabled key with its first material, in the change `tables`.
+    /// A new enabled key with its first material, or one that waits for it, in the change `tables`.
     pub(super) fn make_key(
         &self,
         tables: &mut Change<'_>,
         trail: &mut Trail,
         manager: StoredManager,
-        description: &str,
+        new: &NewKey<'_>,
         tags: BTreeMap<String, String>,
     ) -> Result<Found, KmsError> {
         let mut bytes = [0; 16];
@@ -247,14 +274,24 @@ impl Embedded {
         let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
         let arn = self.identity.key_arn(id);
         trail.resources.push(arn.to_string());
+        let (state, materials) = match new.origin {
+            Origin::External => (StoredState::PendingImport, Vec::new()),
+            Origin::Kms => {
+                let first = self.make_material(tables, id, new.spec, trail.now, RotationType::default())?;
+                (StoredState::Enabled, vec![first])
+            }
+        };
         let record = KeyRecord {
-            state: StoredState::Enabled,
+            state,
             manager,
-            description: description.to_owned(),
+            description: new.description.to_owned(),
             created: trail.now,
-            materials: vec![self.make_material(tables, id, trail.now, RotationType::default())?],
+            materials,
             tags,
             rotation: None,
+            spec: new.spec,
+            origin: new.origin,
+            pending: None,
         };
         tables.put_key(id, &record)?;
         let key = Found { id, arn, record };
@@ -267,12 +304,17 @@ impl Embedded {
         &self,
         tables: &mut Change<'_>,
         key: Uuid,
+        spec: KeySpec,
         now: Timestamp,
         by: RotationType,
     ) -> Result<MaterialRecord, KmsError> {
-        let (id, token) = self.hsm.new_material(&self.identity.account, KeyId(key.into_bytes()))?;
+        let (account, key_id) = (&self.identity.account, KeyId(key.into_bytes()));
+        let (id, token) = match spec.digest() {
+            None => self.hsm.new_material(account, key_id).map(|(id, token)| (id, token.to_vec())),
+            Some(digest) => self.hsm.new_mac_key(account, key_id, digest),
+        }?;
         tables.put_token(key, id, &token)?;
-        Ok(MaterialRecord { id, created: now, by })
+        Ok(MaterialRecord { id, created: now, by, import: None })
     }
 
     /// Resolves, admits, changes the record and writes it.
@@ -321,14 +363,15 @@ impl Embedded {
         trail: &mut Trail,
         call: &Call<'_>,
         name: &str,
-    ) -> Result<(), KmsError> {
+    ) -> Result<Found, KmsError> {
         let arn = self.identity.arn(name);
         let target = tables.alias(name)?.ok_or_else(|| refusal::no_such_alias(&arn))?;
         trail.resources.push(arn);
         trail.resources.push(self.identity.key_arn(target).to_string());
         let key =
             self.find(tables, target)?.ok_or_else(|| refusal::no_such_key(self.identity.key_arn(target).as_str()))?;
-        authorise(call, call.operation.name(), Some(&key))
+        authorise(call, call.operation.name(), Some(&key))?;
+        Ok(key)
     }
 
     pub(super) fn alias(&self, name: String, key: Uuid) -> Alias {

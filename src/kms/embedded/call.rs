@@ -14,14 +14,15 @@ use uuid::Uuid;
 
 use crate::kms::{KeyArn, KeyName, KmsError, Principal};
 
-use super::admin::on_nothing;
+use super::admin::{NewKey, on_nothing};
 use super::audit::{Call, Ticket};
 use super::caller::{Caller, SignedRequest};
 use super::hsm::MaterialId;
 use super::keys::{KeyRecord, Named, StoredManager};
 use super::operation::{Operation, permit};
+use super::spec::{judge_rotation, judge_usage};
 use super::store::{Change, Lookup, StoreError, View};
-use super::{Embedded, KeyMetadata, aliases, refusal, rotation};
+use super::{Embedded, KeyMetadata, aliases, import, refusal, rotation};
 
 /// Who does what time alone brings about.
 const SERVICE: &str = "kms.amazonaws.com";
@@ -117,6 +118,9 @@ impl Embedded {
     ) -> (Result<T, KmsError>, Ticket) {
         let mut trail = Trail::new(now, calls.first());
         let outcome = work(&mut trail);
+        if outcome.is_ok() {
+            calls.iter().for_each(|call| self.last_uses.note(call, &trail, &self.identity));
+        }
         let ticket = self.audit.record(&self.identity, calls, &trail, outcome.as_ref().err());
         (outcome, ticket)
     }
@@ -124,6 +128,9 @@ impl Embedded {
     /// Answers once the lines are durable, while others go on; every call ends here.
     fn answer<T>(&self, calls: &[Call<'_>], (outcome, ticket): (Result<T, KmsError>, Ticket)) -> Result<T, KmsError> {
         self.audit.wait(&ticket).map_err(|lost| refusal::internal(&lost))?;
+        if self.last_uses.are_many() {
+            self.save_last_uses()?;
+        }
         calls.iter().filter_map(|call| call.caller.request).for_each(SignedRequest::set_recorded);
         outcome
     }
@@ -163,8 +170,12 @@ impl Embedded {
         trail.resources.push(key.arn.to_string());
         authorise(call, action, Some(key))?;
         permit(call.operation, key.record.state.into(), &key.arn)?;
+        judge_usage(call.operation, key.record.spec, &key.arn)?;
+        judge_rotation(call.operation, key.record.spec, key.record.origin, &key.arn)?;
         match call.caller.request.and_then(|request| request.algorithm.as_deref()) {
-            Some(algorithm) if algorithm != ALGORITHM => Err(refusal::incompatible_algorithm(algorithm)),
+            Some(algorithm) if algorithm != ALGORITHM => {
+                Err(refusal::incompatible_algorithm(algorithm, key.record.spec))
+            }
             _ => Ok(()),
         }
     }
@@ -213,7 +224,8 @@ impl Embedded {
             // Another caller may have been first.
             if tables.alias(aliases::EBS)?.is_none() {
                 let description = "Default key that protects my EBS volumes when no other key is defined";
-                let mut key = self.make_key(tables, trail, StoredManager::Aws, description, BTreeMap::new())?;
+                let new = NewKey::described(description);
+                let mut key = self.make_key(tables, trail, StoredManager::Aws, &new, BTreeMap::new())?;
                 key.record.rotation = Some(rotation::every(rotation::PERIOD_DAYS, trail.now)?);
                 tables.put_key(key.id, &key.record)?;
                 tables.put_alias(aliases::EBS, key.id)?;
@@ -236,7 +248,12 @@ impl Embedded {
                 if record.deletion_date().is_some_and(|due| due <= now) {
                     tables.remove_key(id)?;
                     done.push((id, Operation::DeleteKey));
-                } else if record.rotation_date().is_some_and(|due| due <= now) {
+                    continue;
+                }
+                if import::expire(tables, id, &mut record, now)? {
+                    done.push((id, Operation::DeleteExpiredKeyMaterial));
+                }
+                if record.rotation_date().is_some_and(|due| due <= now) {
                     self.rotate_automatically(tables, id, &mut record, now)?;
                     done.push((id, Operation::RotateKey));
                 }
@@ -275,7 +292,7 @@ pub(super) fn next_due(tables: &impl Lookup) -> Result<Option<Timestamp>, StoreE
 }
 
 fn due(record: &KeyRecord) -> Option<Timestamp> {
-    record.deletion_date().into_iter().chain(record.rotation_date()).min()
+    record.deletion_date().into_iter().chain(record.rotation_date()).chain(record.expiry()).min()
 }
 
 /// Whether the caller has the right to `action` on `key`, or on no key at all: the one place where this is decided.
@@ -305,6 +322,8 @@ fn judge_right(call: &Call<'_>, action: &str, key: Option<&KeyArn>, manager: Sto
 
 /// What DescribeKey says of `key`.
 pub(super) fn metadata(key: &Found, aliases: Vec<String>) -> KeyMetadata {
+    let current = key.record.newest();
+    let imported = current.and_then(|material| material.import.as_ref()).filter(|import| import.present);
     KeyMetadata {
         key_id: key.id.to_string(),
         arn: key.arn.clone(),
@@ -316,7 +335,10 @@ pub(super) fn metadata(key: &Found, aliases: Vec<String>) -> KeyMetadata {
         rotations: u32::try_from(key.record.rotated().len()).unwrap_or(u32::MAX),
         automatic_rotation: key.record.automatic_rotation().map(|(period, next)| (period, next.into())),
         tags: key.record.tags.clone(),
-        current_key_material_id: key.record.current().id.to_string(),
+        current_key_material_id: current.map(|material| material.id.to_string()).unwrap_or_default(),
+        origin: key.record.origin,
+        imported: imported.map(|import| import.expires.map(Into::into)),
+        spec: key.record.spec,
         aliases,
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!            DisableKey                 ScheduleKeyDeletion
-//! Enabled <-------------> Disabled   Enabled, Disabled ---> PendingDeletion ---(its date)---> gone
-//!            EnableKey                             Disabled <--- CancelKeyDeletion
+//! Enabled <-------------> Disabled        any other ---> PendingDeletion ---(its date)---> gone
+//!            EnableKey                     Disabled <--- CancelKeyDeletion
+//!
+//! PendingImport ---(all of its material is there)---> Enabled         of keys with imported material; it is also where
+//! Enabled, Disabled ---(some expires, is deleted)---> PendingImport   CancelKeyDeletion leads while some is missing
 //! ```
 //! The store keeps what is lasting; ARNs follow from the identity. Names of keys are read here too.
 
@@ -18,6 +21,7 @@ use crate::kms::{KeyArn, KmsError};
 use crate::limits;
 
 use super::hsm::MaterialId;
+use super::spec::KeySpec;
 use super::{Identity, KeyState, Manager, refusal};
 
 /// What the store keeps of a key.
@@ -28,13 +32,54 @@ pub(super) struct KeyRecord {
     pub(super) manager: StoredManager,
     pub(super) description: String,
     pub(super) created: Timestamp,
-    /// Oldest first; the last is the current one. Never empty.
+    /// Oldest first; the last is the current one. Empty before the first import only.
     pub(super) materials: Vec<MaterialRecord>,
     #[serde(default)]
     pub(super) tags: BTreeMap<String, String>,
     /// Automatic rotation, where it is on.
     #[serde(default)]
     pub(super) rotation: Option<Rotation>,
+    /// What kind of key it is.
+    #[serde(default)]
+    pub(super) spec: KeySpec,
+    /// Where its materials come from.
+    #[serde(default)]
+    pub(super) origin: Origin,
+    /// Imported material that becomes the current one at the next rotation by hand.
+    #[serde(default)]
+    pub(super) pending: Option<MaterialRecord>,
+}
+
+/// Where a key's materials come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Origin {
+    /// `AWS_KMS`: made in the HSM.
+    #[default]
+    #[serde(rename = "AWS_KMS")]
+    Kms,
+    /// `EXTERNAL`: imported.
+    #[serde(rename = "EXTERNAL")]
+    External,
+}
+
+impl Origin {
+    /// As AWS spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kms => "AWS_KMS",
+            Self::External => "EXTERNAL",
+        }
+    }
+}
+
+/// What is known of imported material.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Imported {
+    /// Whether it is there; else it has expired or was deleted.
+    pub(super) present: bool,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) description: Option<String>,
 }
 
 /// Automatic rotation.
@@ -63,6 +108,21 @@ pub(super) struct MaterialRecord {
     /// Means nothing for the first one.
     #[serde(default)]
     pub(super) by: RotationType,
+    /// Of imported material.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) import: Option<Imported>,
+}
+
+impl MaterialRecord {
+    /// When it expires.
+    pub(super) fn expires(&self) -> Option<Timestamp> {
+        self.import.as_ref().and_then(|import| import.expires)
+    }
+
+    /// Whether it can be used.
+    pub(super) fn is_present(&self) -> bool {
+        self.import.as_ref().is_none_or(|import| import.present)
+    }
 }
 
 /// [`KeyState`] with what belongs to it.
@@ -71,6 +131,7 @@ pub(super) enum StoredState {
     Enabled,
     Disabled,
     PendingDeletion { deletion_date: Timestamp },
+    PendingImport,
 }
 
 /// [`Manager`], as it is written.
@@ -91,14 +152,29 @@ pub(super) enum Named {
 }
 
 impl KeyRecord {
-    /// The material that encrypts.
+    /// The material that encrypts, of a key that may be used.
     pub(super) fn current(&self) -> &MaterialRecord {
-        self.materials.last().expect("a key is made with a material and loses none")
+        self.materials.last().expect("a key without material is pending import, and never used")
+    }
+
+    /// The material that encrypts, if the key has had any.
+    pub(super) fn newest(&self) -> Option<&MaterialRecord> {
+        self.materials.last()
+    }
+
+    /// Whether it cannot be used for lack of a material that it has had, or of any.
+    pub(super) fn lacks_material(&self) -> bool {
+        self.materials.is_empty() || !self.materials.iter().all(MaterialRecord::is_present)
+    }
+
+    /// When the next of its materials expires.
+    pub(super) fn expiry(&self) -> Option<Timestamp> {
+        self.materials.iter().chain(&self.pending).filter_map(MaterialRecord::expires).min()
     }
 
     /// The materials that a rotation made, oldest first.
     pub(super) fn rotated(&self) -> &[MaterialRecord] {
-        &self.materials[1..]
+        self.materials.get(1..).unwrap_or_default()
     }
 
     /// On-demand rotations so far.
@@ -122,7 +198,7 @@ impl KeyRecord {
     pub(super) fn deletion_date(&self) -> Option<Timestamp> {
         match self.state {
             StoredState::PendingDeletion { deletion_date } => Some(deletion_date),
-            StoredState::Enabled | StoredState::Disabled => None,
+            StoredState::Enabled | StoredState::Disabled | StoredState::PendingImport => None,
         }
     }
 }
@@ -133,6 +209,7 @@ impl From<StoredState> for KeyState {
             StoredState::Enabled => Self::Enabled,
             StoredState::Disabled => Self::Disabled,
             StoredState::PendingDeletion { .. } => Self::PendingDeletion,
+            StoredState::PendingImport => Self::PendingImport,
         }
     }
 }

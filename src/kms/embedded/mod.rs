@@ -16,23 +16,32 @@ mod call;
 mod caller;
 mod domain_key;
 pub mod hsm;
+mod import;
 mod keys;
+mod last_use;
 mod lists;
+mod mac;
 mod operation;
 mod refusal;
 mod regions;
 mod rotation;
+mod spec;
 mod store;
 mod tags;
 mod usage;
 
 pub use access_keys::{AccessKey, NewAccessKey};
+pub use admin::NewKey;
 pub use audit::AuditFilter;
 pub use caller::{Caller, SignedRequest};
 pub use domain_key::DomainKeyError;
+pub use import::{ImportParameters, ImportType, KeyMaterial};
+pub use keys::Origin;
+pub use last_use::{KeyLastUsage, LastUse};
 pub use lists::{Page, PageOf};
 pub use regions::Region;
 pub use rotation::{RotationEntry, RotationStatus};
+pub use spec::{KeySpec, KeyUsage};
 pub use store::StoreError;
 pub use tags::Tag;
 pub use usage::{ClearDataKey, Decrypted, Plaintext, ReEncrypted, ReEncryption, Sealed};
@@ -51,6 +60,7 @@ use crate::sync::{Arc, Mutex, RwLock};
 use crate::sys::locked::LockingFailed;
 use audit::AuditLog;
 use hsm::{Hsm, HsmError};
+use last_use::LastUses;
 use regions::Regions;
 use store::Store;
 
@@ -84,6 +94,8 @@ pub enum KeyState {
     Disabled,
     /// `PendingDeletion`
     PendingDeletion,
+    /// `PendingImport`
+    PendingImport,
 }
 
 impl Manager {
@@ -103,6 +115,7 @@ impl KeyState {
             Self::Enabled => "Enabled",
             Self::Disabled => "Disabled",
             Self::PendingDeletion => "PendingDeletion",
+            Self::PendingImport => "PendingImport",
         }
     }
 }
@@ -130,8 +143,14 @@ pub struct KeyMetadata {
     pub automatic_rotation: Option<(u32, SystemTime)>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// The id of the current material, 64 hex digits.
+    /// Where its material comes from.
+    pub origin: Origin,
+    /// Of a key whose current material was imported and is there: when it expires, if it does.
+    pub imported: Option<Option<SystemTime>>,
+    /// The id of the current material, 64 hex digits; empty before any was imported.
     pub current_key_material_id: String,
+    /// What kind of key it is.
+    pub spec: KeySpec,
     /// Its aliases, `alias/NAME`.
     pub aliases: Vec<String>,
 }
@@ -198,6 +217,8 @@ pub struct Embedded {
     order: RwLock<()>,
     /// When the next key goes or is rotated, or earlier.
     next_due: Mutex<Option<Timestamp>>,
+    /// What each key was last used for.
+    last_uses: LastUses,
     /// Where the store lies.
     dir: PathBuf,
     /// The same account in other regions, as far as they have been asked for.
@@ -243,8 +264,9 @@ impl Embedded {
         let store = Store::open(dir, &identity, &check_value)?;
         hsm.expect(check_value);
         let next_due = Mutex::new(call::next_due(&store.view()?)?);
+        let last_uses = LastUses::load(&store, &audit, &identity)?;
         let (dir, order, regions) = (dir.to_owned(), RwLock::new(()), Regions::default());
-        Ok(Self { store, hsm, audit, identity, clock, order, next_due, dir, regions })
+        Ok(Self { store, hsm, audit, identity, clock, order, next_due, last_uses, dir, regions })
     }
 
     /// The time, by this KMS's clock.

@@ -38,7 +38,8 @@ operations! {
     UpdateKeyDescription GetKeyPolicy ListKeyPolicies TagResource UntagResource ListResourceTags
     EnableKeyRotation DisableKeyRotation GetKeyRotationStatus ListKeyRotations RotateKeyOnDemand RotateKey
     CreateAlias UpdateAlias DeleteAlias ListAliases
-    Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext GenerateRandom
+    Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext GenerateRandom GenerateMac VerifyMac
+    GetKeyLastUsage GetParametersForImport ImportKeyMaterial DeleteImportedKeyMaterial DeleteExpiredKeyMaterial
     CreateAccessKey ListAccessKeys DeleteAccessKey LookupEvents
 }
 
@@ -53,6 +54,8 @@ impl Operation {
                 | Self::GenerateDataKey
                 | Self::GenerateDataKeyWithoutPlaintext
                 | Self::GenerateRandom
+                | Self::GenerateMac
+                | Self::VerifyMac
         )
     }
 
@@ -76,7 +79,7 @@ impl Operation {
 
     /// Whether nobody asks for it: time alone brings it about.
     pub(super) fn is_internal(self) -> bool {
-        matches!(self, Self::DeleteKey | Self::RotateKey)
+        matches!(self, Self::DeleteKey | Self::RotateKey | Self::DeleteExpiredKeyMaterial)
     }
 
     /// Whether AWS lets an alias stand for the key that it is about.
@@ -88,11 +91,11 @@ impl Operation {
 /// Whether `state` allows `operation`.
 pub(super) fn permit(operation: Operation, state: KeyState, key: &KeyArn) -> Result<(), KmsError> {
     use Operation as Op;
-    if !operation.is_cryptographic() && operation.is_read_only() {
+    if !operation.is_cryptographic() && operation.is_read_only() && operation != Op::GetParametersForImport {
         return Ok(());
     }
     match (operation, state) {
-        (Op::DeleteAlias | Op::CreateKey | Op::DeleteKey, _) => Ok(()),
+        (Op::DeleteAlias | Op::CreateKey | Op::DeleteKey | Op::DeleteImportedKeyMaterial, _) => Ok(()),
         (Op::CancelKeyDeletion, KeyState::PendingDeletion) => Ok(()),
         (Op::CancelKeyDeletion, _) => Err(refusal::not_pending_deletion(key)),
         (_, KeyState::Enabled) => Ok(()),
@@ -105,9 +108,26 @@ pub(super) fn permit(operation: Operation, state: KeyState, key: &KeyArn) -> Res
             | Op::UpdateAlias
             | Op::UpdateKeyDescription
             | Op::TagResource
-            | Op::UntagResource,
+            | Op::UntagResource
+            | Op::GetParametersForImport
+            | Op::ImportKeyMaterial,
             KeyState::Disabled,
         ) => Ok(()),
+        (
+            Op::ScheduleKeyDeletion
+            | Op::CreateAlias
+            | Op::UpdateAlias
+            | Op::UpdateKeyDescription
+            | Op::TagResource
+            | Op::UntagResource
+            | Op::GetParametersForImport
+            | Op::ImportKeyMaterial
+            // What the calendar does is refused for the key's origin.
+            | Op::EnableKeyRotation
+            | Op::DisableKeyRotation,
+            KeyState::PendingImport,
+        ) => Ok(()),
+        (_, KeyState::PendingImport) => Err(refusal::pending_import(key)),
         (_, KeyState::Disabled) => Err(refusal::disabled(key)),
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::kms::{KeyArn, KmsError, Principal};
 
+use super::spec::{KeySpec, KeyUsage};
+
 fn refused(exception: &str, message: impl Into<String>) -> KmsError {
     KmsError::Refused { exception: exception.to_owned(), message: message.into() }
 }
@@ -14,6 +16,53 @@ pub(super) fn disabled(key: &KeyArn) -> KmsError {
 /// `KMSInvalidStateException` of a key that is going away.
 pub(super) fn pending_deletion(key: &KeyArn) -> KmsError {
     refused("KMSInvalidStateException", format!("{key} is pending deletion."))
+}
+
+/// `KMSInvalidStateException` of a key that lacks material.
+pub(super) fn pending_import(key: &KeyArn) -> KmsError {
+    refused("KMSInvalidStateException", format!("{key} is pending import."))
+}
+
+/// `UnsupportedOperationException` of a key whose material comes from elsewhere, or does not.
+pub(super) fn wrong_origin(key: &KeyArn, origin: &str) -> KmsError {
+    let text = format!("{key} origin is {origin} which is not valid for this operation.");
+    refused("UnsupportedOperationException", text)
+}
+
+/// `KMSInvalidStateException` of a rotation to material that nobody has brought.
+pub(super) fn no_material_waits(key: &KeyArn) -> KmsError {
+    let text = format!("No available key material pending rotation for the key: {key}.");
+    refused("KMSInvalidStateException", text)
+}
+
+/// `KMSInvalidStateException` of new material while other new material waits.
+pub(super) fn material_waits(key: &KeyArn) -> KmsError {
+    refused("KMSInvalidStateException", format!("There is key material pending rotation for the key: {key}."))
+}
+
+/// `IncorrectKeyMaterialException`: another material than before, or none that such a key can have.
+pub(super) fn incorrect_material() -> KmsError {
+    refused("IncorrectKeyMaterialException", "")
+}
+
+/// `InvalidImportTokenException`: changed, or of another key.
+pub(super) fn invalid_import_token() -> KmsError {
+    refused("InvalidImportTokenException", "")
+}
+
+/// `ExpiredImportTokenException`
+pub(super) fn expired_import_token() -> KmsError {
+    refused("ExpiredImportTokenException", "")
+}
+
+/// `ValidationException` of a date on which imported material cannot expire.
+pub(super) fn bad_expiry() -> KmsError {
+    refused("ValidationException", "The validTo date must be in the future, and within 365 days.")
+}
+
+/// `NotFoundException` of material that the key has not.
+pub(super) fn no_such_material(id: &str) -> KmsError {
+    refused("NotFoundException", format!("The key has no key material {id}"))
 }
 
 /// `KMSInvalidStateException` of a key that is not going away.
@@ -120,12 +169,32 @@ pub(super) fn dry_run() -> KmsError {
     refused("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.")
 }
 
-/// `InvalidKeyUsageException` of an algorithm that symmetric keys do not have.
-pub(super) fn incompatible_algorithm(algorithm: &str) -> KmsError {
-    refused(
-        "InvalidKeyUsageException",
-        format!("Algorithm {algorithm} is incompatible with key spec SYMMETRIC_DEFAULT."),
-    )
+/// `InvalidKeyUsageException` of an algorithm that keys of that spec do not have.
+pub(super) fn incompatible_algorithm(algorithm: &str, spec: KeySpec) -> KmsError {
+    let spec = spec.name();
+    refused("InvalidKeyUsageException", format!("Algorithm {algorithm} is incompatible with key spec {spec}."))
+}
+
+/// `InvalidKeyUsageException` of a key that is for something else.
+pub(super) fn wrong_usage(key: &KeyArn, usage: KeyUsage, operation: &str) -> KmsError {
+    let text = format!("{key} key usage is {} which is not valid for {operation}.", usage.name());
+    refused("InvalidKeyUsageException", text)
+}
+
+/// `KMSInvalidMacException`: AWS says no more.
+pub(super) fn invalid_mac() -> KmsError {
+    refused("KMSInvalidMacException", "")
+}
+
+/// `UnsupportedOperationException` of a key whose kind is not rotated; AWS says no more.
+pub(super) fn not_rotated() -> KmsError {
+    refused("UnsupportedOperationException", "")
+}
+
+/// `ValidationException` of an alias that is to be moved to a key of another kind.
+pub(super) fn other_kind(alias: &str) -> KmsError {
+    let text = format!("Alias {alias} points to a key of another type or usage, and cannot be moved to this one.");
+    refused("ValidationException", text)
 }
 
 /// `TagException` with its text.

@@ -14,7 +14,7 @@ use crate::limits;
 
 use super::admin::on_key;
 use super::caller::Caller;
-use super::keys::{KeyRecord, MaterialRecord, Rotation, RotationType};
+use super::keys::{KeyRecord, MaterialRecord, Origin, Rotation, RotationType};
 use super::lists::{self, Page, PageOf};
 use super::operation::Operation;
 use super::store::Change;
@@ -44,6 +44,21 @@ pub struct RotationEntry {
     pub current: bool,
     /// When the rotation was that made it and whether the calendar did; `None` of a key's first material.
     pub rotated: Option<(SystemTime, bool)>,
+    /// Of imported material.
+    pub import: Option<ImportedEntry>,
+}
+
+/// Imported material, as ListKeyRotations shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedEntry {
+    /// Whether it is there.
+    pub present: bool,
+    /// Whether it waits for a rotation.
+    pub pending: bool,
+    /// When it expires, if it does.
+    pub expires: Option<SystemTime>,
+    /// What it is, in words.
+    pub description: Option<String>,
 }
 
 impl Embedded {
@@ -65,7 +80,16 @@ impl Embedded {
             if key.record.rotation_date().is_some_and(|next| next.duration_since(trail.now).unsigned_abs() <= NEAR) {
                 return Err(refusal::rotation_is_near(&key.arn));
             }
-            let material = self.make_material(tables, key.id, trail.now, RotationType::OnDemand)?;
+            let material = match key.record.origin {
+                Origin::Kms => {
+                    self.make_material(tables, key.id, key.record.spec, trail.now, RotationType::OnDemand)?
+                }
+                Origin::External => {
+                    let waiting = key.record.pending.take().filter(MaterialRecord::is_present);
+                    let waiting = waiting.ok_or_else(|| refusal::no_material_waits(&key.arn))?;
+                    MaterialRecord { created: trail.now, ..waiting }
+                }
+            };
             key.record.materials.push(material);
             tables.put_key(key.id, &key.record)?;
             self.describe(tables, &key)
@@ -157,7 +181,7 @@ impl Embedded {
         while rotation.next <= now {
             rotation.next = later(rotation.next, rotation.period_days)?;
         }
-        let material = self.make_material(tables, id, now, RotationType::Automatic)?;
+        let material = self.make_material(tables, id, record.spec, now, RotationType::Automatic)?;
         record.materials.push(material);
         Ok(tables.put_key(id, record)?)
     }
@@ -175,17 +199,25 @@ fn later(time: Timestamp, days: u32) -> Result<Timestamp, KmsError> {
 }
 
 fn entries(record: &KeyRecord, first: bool) -> Vec<RotationEntry> {
-    let current = record.current().id;
+    let current = record.newest().map(|material| material.id);
+    let pending = record.pending.as_ref().map(|material| material.id);
     let entry = |material: &MaterialRecord, rotated| RotationEntry {
         material: material.id.to_string(),
-        current: material.id == current,
+        current: Some(material.id) == current,
         rotated,
+        import: material.import.as_ref().map(|import| ImportedEntry {
+            present: import.present,
+            pending: Some(material.id) == pending,
+            expires: import.expires.map(Into::into),
+            description: import.description.clone(),
+        }),
     };
     let rotated = |material: &MaterialRecord| {
         entry(material, Some((material.created.into(), material.by == RotationType::Automatic)))
     };
     let mut entries: Vec<RotationEntry> = record.rotated().iter().rev().map(rotated).collect();
     if first {
+        entries.splice(0..0, record.pending.iter().map(|material| entry(material, None)));
         entries.extend(record.materials.first().map(|material| entry(material, None)));
     }
     entries

@@ -3,14 +3,16 @@
 //! ```text
 //! meta       name -> bytes          format, schema, check value of the domain key, account, region
 //! keys       key id -> KeyRecord as JSON
-//! materials  key id | material id -> token (sealed under the domain key; root material is nowhere in clear)
+//! tokens     key id | material id -> token (sealed under the domain key; root material is nowhere in clear)
 //! aliases    alias/NAME -> key id
+//! last uses  key id -> LastUse as JSON; meta says how far in the audit log they go
 //! access     access key id -> AccessKeyRecord as JSON (its secret sealed under the domain key)
 //! ```
 //! A change is one write transaction: whole and on disk once it returns, or not there at all. Readers see a snapshot.
 //! The file is made under another name and renamed when complete, so that a torn one is never found under its own.
 //! Every page's checksum is verified at opening. What the records mean is `keys`' matter.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
@@ -28,21 +30,27 @@ use super::Identity;
 use super::access_keys::AccessKeyRecord;
 use super::hsm::{MaterialId, TOKEN_BYTES};
 use super::keys::KeyRecord;
+use super::last_use::LastUse;
 
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const KEYS: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("keys");
+const TOKENS: TableDefinition<'static, [u8; 48], &[u8]> = TableDefinition::new("tokens");
+/// As schema 2 had them, when all tokens were of one length.
 const MATERIALS: TableDefinition<'static, [u8; 48], [u8; TOKEN_BYTES]> = TableDefinition::new("materials");
 const ALIASES: TableDefinition<'static, &str, [u8; 16]> = TableDefinition::new("aliases");
 
 const ACCESS_KEYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("access keys");
+const LAST_USES: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("last uses");
+/// How far in the audit log the last uses go.
+const USES_UNTIL: &str = "last uses until";
 
 const FILE: &str = "keys.redb";
 const UNFINISHED: &str = "keys.redb.new";
 const FORMAT: &[u8] = b"envol embedded KMS store";
 /// The newest schema that this program reads and the one it writes.
 ///
-/// 2 has access keys, and tags and rotation in the records of keys.
-const SCHEMA: u32 = 2;
+/// 2 has access keys, and tags and rotation in the records of keys; 3 has tokens of several lengths, and last uses.
+const SCHEMA: u32 = 3;
 
 /// The store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +119,7 @@ pub(super) struct Store(Database);
 /// The tables, of a snapshot or of a change.
 pub(super) struct Tables<K, M, A, C> {
     keys: K,
-    materials: M,
+    tokens: M,
     aliases: A,
     access_keys: C,
 }
@@ -119,7 +127,7 @@ pub(super) struct Tables<K, M, A, C> {
 /// The tables of a snapshot.
 pub(super) type View = Tables<
     ReadOnlyTable<[u8; 16], &'static [u8]>,
-    ReadOnlyTable<[u8; 48], [u8; TOKEN_BYTES]>,
+    ReadOnlyTable<[u8; 48], &'static [u8]>,
     ReadOnlyTable<&'static str, [u8; 16]>,
     ReadOnlyTable<&'static str, &'static [u8]>,
 >;
@@ -127,7 +135,7 @@ pub(super) type View = Tables<
 /// The tables of a change that is not committed.
 pub(super) type Change<'t> = Tables<
     Table<'t, [u8; 16], &'static [u8]>,
-    Table<'t, [u8; 48], [u8; TOKEN_BYTES]>,
+    Table<'t, [u8; 48], &'static [u8]>,
     Table<'t, &'static str, [u8; 16]>,
     Table<'t, &'static str, &'static [u8]>,
 >;
@@ -139,7 +147,7 @@ pub(super) trait Lookup {
     /// Every key.
     fn all_keys(&self) -> Result<Vec<(Uuid, KeyRecord)>, StoreError>;
     /// The token of a material.
-    fn token(&self, key: Uuid, material: MaterialId) -> Result<Option<[u8; TOKEN_BYTES]>, StoreError>;
+    fn token(&self, key: Uuid, material: MaterialId) -> Result<Option<Vec<u8>>, StoreError>;
     /// The key that an alias points to.
     fn alias(&self, name: &str) -> Result<Option<Uuid>, StoreError>;
     /// Every alias, sorted by name.
@@ -179,6 +187,15 @@ impl Store {
     fn bring_up_to_date(&self) -> Result<(), StoreError> {
         let transaction = self.0.begin_write()?;
         transaction.open_table(ACCESS_KEYS)?;
+        transaction.open_table(LAST_USES)?;
+        {
+            let mut tokens = transaction.open_table(TOKENS)?;
+            for entry in transaction.open_table(MATERIALS)?.iter()? {
+                let (place, token) = entry?;
+                tokens.insert(place.value(), token.value().as_slice())?;
+            }
+        }
+        transaction.delete_table(MATERIALS)?;
         transaction.open_table(META)?.insert("schema", SCHEMA.to_be_bytes().as_slice())?;
         transaction.commit()?;
         Ok(())
@@ -217,7 +234,7 @@ impl Store {
         let snapshot: ReadTransaction = self.0.begin_read()?;
         Ok(Tables {
             keys: snapshot.open_table(KEYS)?,
-            materials: snapshot.open_table(MATERIALS)?,
+            tokens: snapshot.open_table(TOKENS)?,
             aliases: snapshot.open_table(ALIASES)?,
             access_keys: snapshot.open_table(ACCESS_KEYS)?,
         })
@@ -232,7 +249,7 @@ impl Store {
         let outcome = {
             let mut tables = Tables {
                 keys: transaction.open_table(KEYS).map_err(StoreError::from)?,
-                materials: transaction.open_table(MATERIALS).map_err(StoreError::from)?,
+                tokens: transaction.open_table(TOKENS).map_err(StoreError::from)?,
                 aliases: transaction.open_table(ALIASES).map_err(StoreError::from)?,
                 access_keys: transaction.open_table(ACCESS_KEYS).map_err(StoreError::from)?,
             };
@@ -241,6 +258,37 @@ impl Store {
         // redb's durability is `Immediate` unless it is told otherwise: the commit returns after its fsync.
         transaction.commit().map_err(StoreError::from)?;
         Ok(outcome)
+    }
+}
+
+impl Store {
+    /// The last uses as they were last written, and how far in the audit log they go.
+    pub(super) fn last_uses(&self) -> Result<(HashMap<Uuid, LastUse>, u64), StoreError> {
+        let snapshot = self.0.begin_read()?;
+        let until = snapshot.open_table(META)?.get(USES_UNTIL)?.and_then(|value| value.value().try_into().ok());
+        let entries = snapshot.open_table(LAST_USES)?;
+        let uses = entries.iter()?.map(|entry| {
+            let (key, used) = entry?;
+            Ok((Uuid::from_bytes(key.value()), serde_json::from_slice(used.value())?))
+        });
+        Ok((uses.collect::<Result<_, StoreError>>()?, until.map_or(0, u64::from_be_bytes)))
+    }
+
+    /// Writes the last uses of the keys that are still there, and how far in the audit log they go.
+    pub(super) fn put_last_uses(&self, uses: &[(Uuid, LastUse)], until: u64) -> Result<(), StoreError> {
+        let transaction = self.0.begin_write()?;
+        {
+            let (keys, mut table) = (transaction.open_table(KEYS)?, transaction.open_table(LAST_USES)?);
+            table.retain(|_, _| false)?;
+            for (key, used) in uses {
+                if keys.get(key.into_bytes())?.is_some() {
+                    table.insert(key.into_bytes(), serde_json::to_vec(used)?.as_slice())?;
+                }
+            }
+            transaction.open_table(META)?.insert(USES_UNTIL, until.to_be_bytes().as_slice())?;
+        }
+        transaction.commit()?;
+        Ok(())
     }
 }
 
@@ -261,7 +309,8 @@ fn make(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<(), S
         meta.insert("account", identity.account.as_bytes())?;
         meta.insert("region", identity.region.as_bytes())?;
         transaction.open_table(KEYS)?;
-        transaction.open_table(MATERIALS)?;
+        transaction.open_table(TOKENS)?;
+        transaction.open_table(LAST_USES)?;
         transaction.open_table(ALIASES)?;
         transaction.open_table(ACCESS_KEYS)?;
     }
@@ -276,7 +325,7 @@ fn make(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<(), S
 impl<K, M, A, C> Lookup for Tables<K, M, A, C>
 where
     K: ReadableTable<[u8; 16], &'static [u8]>,
-    M: ReadableTable<[u8; 48], [u8; TOKEN_BYTES]>,
+    M: ReadableTable<[u8; 48], &'static [u8]>,
     A: ReadableTable<&'static str, [u8; 16]>,
     C: ReadableTable<&'static str, &'static [u8]>,
 {
@@ -293,8 +342,8 @@ where
         entries.collect()
     }
 
-    fn token(&self, key: Uuid, material: MaterialId) -> Result<Option<[u8; TOKEN_BYTES]>, StoreError> {
-        Ok(self.materials.get(material_place(key, material))?.map(|token| token.value()))
+    fn token(&self, key: Uuid, material: MaterialId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.tokens.get(material_place(key, material))?.map(|token| token.value().to_vec()))
     }
 
     fn alias(&self, name: &str) -> Result<Option<Uuid>, StoreError> {
@@ -338,13 +387,14 @@ impl Change<'_> {
     }
 
     /// Writes the token of a material.
-    pub(super) fn put_token(
-        &mut self,
-        key: Uuid,
-        material: MaterialId,
-        token: &[u8; TOKEN_BYTES],
-    ) -> Result<(), StoreError> {
-        self.materials.insert(material_place(key, material), *token)?;
+    pub(super) fn put_token(&mut self, key: Uuid, material: MaterialId, token: &[u8]) -> Result<(), StoreError> {
+        self.tokens.insert(material_place(key, material), token)?;
+        Ok(())
+    }
+
+    /// Removes the token of a material.
+    pub(super) fn remove_token(&mut self, key: Uuid, material: MaterialId) -> Result<(), StoreError> {
+        self.tokens.remove(material_place(key, material))?;
         Ok(())
     }
 
@@ -375,7 +425,7 @@ impl Change<'_> {
     /// Removes a key with its materials and aliases.
     pub(super) fn remove_key(&mut self, id: Uuid) -> Result<(), StoreError> {
         self.keys.remove(id.into_bytes())?;
-        self.materials.retain(|place, _| place[..16] != *id.as_bytes())?;
+        self.tokens.retain(|place, _| place[..16] != *id.as_bytes())?;
         self.aliases.retain(|_, target| target != id.into_bytes())?;
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::audit::Call;
 use super::blob::{Claim, canonical};
 use super::call::{ALGORITHM, Found, Trail, authorise};
 use super::caller::Caller;
-use super::hsm::{Failure, HsmError, KeyId, Material, MaterialId, TOKEN_BYTES};
+use super::hsm::{Failure, HsmError, KeyId, Material, MaterialId};
 use super::operation::Operation;
 use super::store::{Lookup, StoreError, View};
 use super::{Embedded, refusal};
@@ -89,7 +89,7 @@ pub struct Decrypted {
 struct Opening {
     key: Found,
     material: MaterialId,
-    token: [u8; TOKEN_BYTES],
+    token: Vec<u8>,
 }
 
 impl Plaintext {
@@ -294,7 +294,7 @@ impl Embedded {
         })
     }
 
-    fn material<'a>(&'a self, key: &Found, id: MaterialId, token: &'a [u8; TOKEN_BYTES]) -> Material<'a> {
+    pub(super) fn material<'a>(&'a self, key: &Found, id: MaterialId, token: &'a [u8]) -> Material<'a> {
         Material { account: &self.identity.account, key: KeyId(key.id.into_bytes()), id, token }
     }
 }
@@ -355,7 +355,7 @@ fn algorithm() -> (&'static str, Value) {
 }
 
 /// Where the caller only asks if it would be done, this is where the answer is known.
-fn end_dry_run(call: &Call<'_>) -> Result<(), KmsError> {
+pub(super) fn end_dry_run(call: &Call<'_>) -> Result<(), KmsError> {
     match call.caller.request {
         Some(request) if request.dry_run => Err(refusal::dry_run()),
         _ => Ok(()),

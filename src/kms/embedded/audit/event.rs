@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::kms::KmsError;
 use crate::kms::embedded::call::Trail;
 use crate::kms::embedded::operation::Operation;
-use crate::kms::embedded::{Identity, KeyMetadata, KeyState};
+use crate::kms::embedded::{Identity, KeyMetadata, KeyState, KeyUsage};
 use crate::limits;
 
 use super::Call;
@@ -162,22 +162,27 @@ pub(in crate::kms::embedded) fn date(time: Timestamp) -> Value {
 
 /// A new key as the record of its making shows it.
 pub(in crate::kms::embedded) fn key_metadata(account: &str, key: &KeyMetadata, created: Timestamp) -> Value {
-    json!({
+    let mut shown = json!({
         "aWSAccountId": account,
         "keyId": key.key_id,
         "arn": key.arn,
         "creationDate": date(created),
         "enabled": key.state == KeyState::Enabled,
         "description": cut(&key.description),
-        "keyUsage": "ENCRYPT_DECRYPT",
+        "keyUsage": key.spec.usage().name(),
         "keyState": key.state.name(),
-        "origin": "AWS_KMS",
+        "origin": key.origin.name(),
         "keyManager": key.manager.name(),
-        "customerMasterKeySpec": "SYMMETRIC_DEFAULT",
-        "keySpec": "SYMMETRIC_DEFAULT",
-        "encryptionAlgorithms": ["SYMMETRIC_DEFAULT"],
+        "customerMasterKeySpec": key.spec.name(),
+        "keySpec": key.spec.name(),
         "multiRegion": false,
-    })
+    });
+    let algorithms = match key.spec.usage() {
+        KeyUsage::Encryption => "encryptionAlgorithms",
+        KeyUsage::Mac => "macAlgorithms",
+    };
+    shown[algorithms] = json!([key.spec.algorithm()]);
+    shown
 }
 
 fn is_alias(arn: &str) -> bool {

@@ -92,6 +92,11 @@ impl AuditLog {
         self.committer.wait(ticket)
     }
 
+    /// How far the log is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.committer.durable()
+    }
+
     /// The durable lines from byte `from` on.
     pub(super) fn lines_from(&self, from: u64) -> io::Result<impl Iterator<Item = io::Result<String>> + use<>> {
         use std::io::{Read, Seek, SeekFrom};

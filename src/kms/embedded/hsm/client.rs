@@ -3,9 +3,12 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 
+use crate::crypto::digest::Sha2;
+use crate::crypto::wrapping::Wrapping;
 use crate::sync::Mutex;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
+use super::import::Import;
 use super::parent::Parent;
 use super::protocol::{Failure, Malformed, Reply, Request, Token, read_frame, write_frame};
 use super::separate::Separate;
@@ -58,6 +61,19 @@ pub(in crate::kms::embedded) struct Material<'a> {
     pub(in crate::kms::embedded) key: KeyId,
     pub(in crate::kms::embedded) id: MaterialId,
     pub(in crate::kms::embedded) token: &'a [u8],
+}
+
+/// Material of a key that somebody else made, wrapped.
+pub(in crate::kms::embedded) struct ImportedMaterial<'a> {
+    pub(in crate::kms::embedded) account: &'a str,
+    pub(in crate::kms::embedded) key: KeyId,
+    /// The digest, where the key makes MACs.
+    pub(in crate::kms::embedded) digest: Option<Sha2>,
+    /// For what the wrapping key was kept, and the wrapping key itself.
+    pub(in crate::kms::embedded) purpose: &'a [u8],
+    pub(in crate::kms::embedded) kept: &'a [u8],
+    pub(in crate::kms::embedded) wrapping: Wrapping,
+    pub(in crate::kms::embedded) wrapped: &'a [u8],
 }
 
 /// A new data key.
@@ -166,6 +182,58 @@ impl Client {
         (to, to_context): (Material<'_>, &[u8]),
     ) -> Result<Vec<u8>, HsmError> {
         self.blob(&Request::ReEncrypt { token: material.into(), context, blob, to: to.into(), to_context })
+    }
+
+    /// New root material for `key`, which makes MACs, as a token.
+    pub(in crate::kms::embedded) fn new_mac_key(
+        &self,
+        account: &str,
+        key: KeyId,
+        digest: Sha2,
+    ) -> Result<(MaterialId, Vec<u8>), HsmError> {
+        let message = self.exchange(&Request::NewMacKey { account: account.as_bytes(), key, digest })?;
+        match answer(&message)? {
+            Reply::Material { id, token } => Ok((id, token.to_vec())),
+            _ => Err(HsmError::BadReply),
+        }
+    }
+
+    /// The MAC of `message`.
+    pub(in crate::kms::embedded) fn mac(
+        &self,
+        material: Material<'_>,
+        digest: Sha2,
+        message: &[u8],
+    ) -> Result<Vec<u8>, HsmError> {
+        self.blob(&Request::Mac { token: material.into(), digest, message })
+    }
+
+    /// A new wrapping key: its public half, and its private one kept for `purpose`.
+    pub(in crate::kms::embedded) fn new_wrapping_key(
+        &self,
+        purpose: &[u8],
+        bits: u16,
+    ) -> Result<(Vec<u8>, Vec<u8>), HsmError> {
+        let message = self.exchange(&Request::NewWrappingKey { purpose, bits })?;
+        match answer(&message)? {
+            Reply::WrappingKey { public, kept } => Ok((public.to_vec(), kept.to_vec())),
+            _ => Err(HsmError::BadReply),
+        }
+    }
+
+    /// Wrapped material, as a token.
+    pub(in crate::kms::embedded) fn import(
+        &self,
+        material: &ImportedMaterial<'_>,
+    ) -> Result<(MaterialId, Vec<u8>), HsmError> {
+        let &ImportedMaterial { account, key, digest, purpose, kept, wrapping, wrapped } = material;
+        let account = account.as_bytes();
+        let import = Import { account, key, digest, purpose, kept, wrapping, wrapped };
+        let message = self.exchange(&Request::Import(import))?;
+        match answer(&message)? {
+            Reply::Material { id, token } => Ok((id, token.to_vec())),
+            _ => Err(HsmError::BadReply),
+        }
     }
 
     /// Random bytes.

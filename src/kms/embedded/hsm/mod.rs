@@ -8,6 +8,7 @@
 
 mod cipher;
 mod client;
+mod import;
 mod kept;
 mod parent;
 mod process;
@@ -26,7 +27,7 @@ pub use source::DomainKeySource;
 
 pub use protocol::Failure;
 
-pub(super) use client::Material;
+pub(super) use client::{ImportedMaterial, Material};
 
 use std::fmt;
 
@@ -87,6 +88,7 @@ mod tests {
     use super::protocol::{Reply, Request, Token};
     use super::token::DomainKeys;
     use super::*;
+    use crate::crypto::digest::Sha2;
     use crate::kms::embedded::blob::OVERHEAD;
     use crate::secret::Secret;
 
@@ -211,6 +213,31 @@ mod tests {
         assert_eq!(failure(Reply::decode(reply.bytes()).expect("a reply")), Failure::Malformed);
         let short = Request::Decrypt { token, context: &[], blob: &[1; OVERHEAD] };
         assert_eq!(hsm.ask(&short, failure), Failure::Ciphertext);
+    }
+
+    #[test]
+    fn material_of_one_kind_is_not_used_as_the_other_and_keys_of_macs_do_not_cross_either() {
+        let mut hsm = Recorded::new();
+        let (material, sealed) = hsm.new_material();
+        let cipher = Token { account: ACCOUNT, key: KEY, material, sealed: &sealed };
+        let new = Request::NewMacKey { account: ACCOUNT, key: KEY, digest: Sha2::Sha512 };
+        let (material, sealed) = hsm.ask(&new, |reply| match reply {
+            Reply::Material { id, token } => (id, token.to_vec()),
+            _ => panic!("not a material"),
+        });
+        let mac = Token { account: ACCOUNT, key: KEY, material, sealed: &sealed };
+        let (digest, message) = (Sha2::Sha512, b"message".as_slice());
+        assert_eq!(hsm.ask(&Request::Mac { token: mac, digest, message }, bytes).len(), 64);
+        assert_eq!(hsm.ask(&Request::Mac { token: cipher, digest, message }, failure), Failure::Token);
+        let encrypt = Request::Encrypt { token: mac, context: &[], plaintext: b"p" };
+        assert_eq!(hsm.ask(&encrypt, failure), Failure::Token);
+        let root = DomainKeys::derive(&domain_key()).expect("locks").open_mac_key(&mac).expect("opened");
+        assert_eq!(root.bytes().len(), 64);
+        assert!(root.bytes().chunks(16).all(|part| !hsm.has(part)));
+        for cut in 0..sealed.len() {
+            let token = Token { sealed: &sealed[..cut], ..mac };
+            assert_eq!(hsm.ask(&Request::Mac { token, digest, message }, failure), Failure::Token);
+        }
     }
 
     #[test]

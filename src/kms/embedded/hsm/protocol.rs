@@ -9,9 +9,12 @@
 
 use std::io::{self, IoSlice, Read, Write};
 
+use crate::crypto::digest::Sha2;
+use crate::crypto::wrapping::Wrapping;
 use crate::limits::HSM_MESSAGE_MAX;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
+use super::import::Import;
 use super::{KeyId, MaterialId};
 
 /// Whose material a request is about, and the material itself as a token.
@@ -48,6 +51,14 @@ pub(super) enum Request<'a> {
     Keep { purpose: &'a [u8], secret: &'a [u8] },
     /// Opens what was kept for that purpose.
     Recall { purpose: &'a [u8], kept: &'a [u8] },
+    /// New root material for a key that makes MACs with this digest.
+    NewMacKey { account: &'a [u8], key: KeyId, digest: Sha2 },
+    /// The MAC of a message.
+    Mac { token: Token<'a>, digest: Sha2, message: &'a [u8] },
+    /// A new wrapping key with a modulus of that many bits, its private half kept for that purpose.
+    NewWrappingKey { purpose: &'a [u8], bits: u16 },
+    /// Makes a token of wrapped material.
+    Import(Import<'a>),
 }
 
 /// What the HSM answers.
@@ -60,6 +71,7 @@ pub(super) enum Reply<'a> {
     Plaintext(&'a [u8]),
     DataKey { plaintext: &'a [u8], blob: &'a [u8] },
     Failed(Failure),
+    WrappingKey { public: &'a [u8], kept: &'a [u8] },
 }
 
 /// Why the HSM did not do it.
@@ -80,6 +92,9 @@ pub enum Failure {
     /// There is no domain key to work with.
     #[error("the domain key could not be read")]
     DomainKey,
+    /// Imported material is not as long as the key's has to be.
+    #[error("the material is of another length than the key's")]
+    Length,
 }
 
 /// Bytes that are no message of this protocol.
@@ -111,6 +126,13 @@ impl<'a> Request<'a> {
             Self::Random { bytes } => message(8, &[&bytes.to_be_bytes()]),
             Self::Keep { purpose, secret } => message(9, &[purpose, secret]),
             Self::Recall { purpose, kept } => message(10, &[purpose, kept]),
+            Self::NewMacKey { account, key, digest } => message(11, &[account, &key.0, &[digest_code(digest)]]),
+            Self::Mac { token, digest, message } => token_message(12, &token, &[digest_code(digest)], message),
+            Self::NewWrappingKey { purpose, bits } => message(13, &[purpose, &bits.to_be_bytes()]),
+            Self::Import(Import { account, key, digest, purpose, kept, wrapping, wrapped }) => {
+                let (digest, wrapping) = (digest.map_or(0, digest_code), wrapping_code(wrapping));
+                message(14, &[account, &key.0, &[digest], purpose, kept, &[wrapping], wrapped])
+            }
         }
     }
 
@@ -137,6 +159,10 @@ impl<'a> Request<'a> {
             8 => Self::Random { bytes: fields.number()? },
             9 => Self::Keep { purpose: fields.next()?, secret: fields.next()? },
             10 => Self::Recall { purpose: fields.next()?, kept: fields.next()? },
+            11 => Self::NewMacKey { account: fields.next()?, key: KeyId(fields.array()?), digest: fields.digest()? },
+            12 => Self::Mac { token: fields.token()?, digest: fields.digest()?, message: fields.next()? },
+            13 => Self::NewWrappingKey { purpose: fields.next()?, bits: fields.number()? },
+            14 => Self::Import(fields.import()?),
             _ => return Err(Malformed),
         };
         fields.end().map(|()| request)
@@ -152,6 +178,7 @@ impl<'a> Reply<'a> {
             Self::Plaintext(plaintext) => message(4, &[plaintext]),
             Self::DataKey { plaintext, blob } => message(5, &[plaintext, blob]),
             Self::Failed(failure) => message(6, &[&[failure.code()]]),
+            Self::WrappingKey { public, kept } => message(7, &[public, kept]),
         }
     }
 
@@ -164,6 +191,7 @@ impl<'a> Reply<'a> {
             4 => Self::Plaintext(fields.next()?),
             5 => Self::DataKey { plaintext: fields.next()?, blob: fields.next()? },
             6 => Self::Failed(Failure::decode(fields.array()?)?),
+            7 => Self::WrappingKey { public: fields.next()?, kept: fields.next()? },
             _ => return Err(Malformed),
         };
         fields.end().map(|()| reply)
@@ -178,6 +206,7 @@ impl Failure {
             Self::Ciphertext => 3,
             Self::Memory => 4,
             Self::DomainKey => 5,
+            Self::Length => 6,
         }
     }
 
@@ -188,8 +217,29 @@ impl Failure {
             3 => Ok(Self::Ciphertext),
             4 => Ok(Self::Memory),
             5 => Ok(Self::DomainKey),
+            6 => Ok(Self::Length),
             _ => Err(Malformed),
         }
+    }
+}
+
+fn wrapping_code(wrapping: Wrapping) -> u8 {
+    match wrapping {
+        Wrapping::OaepSha1 => 1,
+        Wrapping::OaepSha256 => 2,
+        Wrapping::AesSha1 => 3,
+        Wrapping::AesSha256 => 4,
+    }
+}
+
+const DIGESTS: [Sha2; 4] = [Sha2::Sha224, Sha2::Sha256, Sha2::Sha384, Sha2::Sha512];
+
+fn digest_code(digest: Sha2) -> u8 {
+    match digest {
+        Sha2::Sha224 => 1,
+        Sha2::Sha256 => 2,
+        Sha2::Sha384 => 3,
+        Sha2::Sha512 => 4,
     }
 }
 
@@ -241,6 +291,24 @@ impl<'a> Fields<'a> {
 
     fn number(&mut self) -> Result<u16, Malformed> {
         self.array().map(u16::from_be_bytes)
+    }
+
+    fn digest(&mut self) -> Result<Sha2, Malformed> {
+        let [code] = self.array()?;
+        DIGESTS.into_iter().find(|digest| digest_code(*digest) == code).ok_or(Malformed)
+    }
+
+    fn import(&mut self) -> Result<Import<'a>, Malformed> {
+        let (account, key) = (self.next()?, KeyId(self.array()?));
+        let [digest] = self.array()?;
+        let digest = match digest {
+            0 => None,
+            code => Some(DIGESTS.into_iter().find(|known| digest_code(*known) == code).ok_or(Malformed)?),
+        };
+        let (purpose, kept) = (self.next()?, self.next()?);
+        let [wrapping] = self.array()?;
+        let wrapping = Wrapping::ALL.into_iter().find(|known| wrapping_code(*known) == wrapping).ok_or(Malformed)?;
+        Ok(Import { account, key, digest, purpose, kept, wrapping, wrapped: self.next()? })
     }
 
     fn token(&mut self) -> Result<Token<'a>, Malformed> {
@@ -301,6 +369,11 @@ mod tests {
         Token { account: b"000000000000", key: KeyId([1; 16]), material: MaterialId([2; 32]), sealed: b"sealed" }
     }
 
+    fn import() -> Import<'static> {
+        let (account, purpose, kept, wrapped) = (b"1".as_slice(), b"p".as_slice(), b"k".as_slice(), b"w".as_slice());
+        Import { account, key: KeyId([9; 16]), digest: None, purpose, kept, wrapping: Wrapping::AesSha256, wrapped }
+    }
+
     #[test]
     fn requests_are_read_as_they_were_written() {
         let requests = [
@@ -314,6 +387,11 @@ mod tests {
             Request::Random { bytes: 32 },
             Request::Keep { purpose: b"p", secret: b"s" },
             Request::Recall { purpose: b"p", kept: b"k" },
+            Request::NewMacKey { account: b"1", key: KeyId([9; 16]), digest: Sha2::Sha384 },
+            Request::Mac { token: token(), digest: Sha2::Sha512, message: b"m" },
+            Request::NewWrappingKey { purpose: b"p", bits: 2048 },
+            Request::Import(Import { digest: Some(Sha2::Sha224), ..import() }),
+            Request::Import(import()),
         ];
         for request in requests {
             let message = request.encode().expect("locks");
@@ -339,6 +417,8 @@ mod tests {
             Reply::Failed(Failure::Ciphertext),
             Reply::Failed(Failure::Memory),
             Reply::Failed(Failure::DomainKey),
+            Reply::Failed(Failure::Length),
+            Reply::WrappingKey { public: b"p", kept: b"k" },
         ];
         for reply in replies {
             let message = reply.encode().expect("locks");

@@ -9,7 +9,7 @@ use crate::sys::locked::{LockedMemory, LockingFailed};
 
 use super::protocol::{Failure, Reply, Request, Token, read_frame, write_frame};
 use super::token::DomainKeys;
-use super::{MaterialId, cipher, kept};
+use super::{MaterialId, cipher, import, kept};
 
 /// The HSM.
 pub struct Hsm {
@@ -97,6 +97,19 @@ impl Hsm {
             Request::Recall { purpose, kept } => {
                 Ok(Reply::Plaintext(kept::open(self.domain.keeping(), purpose, kept)?.bytes()).encode()?)
             }
+            Request::NewMacKey { account, key, digest } => {
+                let root = random_bytes(u16::try_from(digest.bytes()).expect("a digest is short"))?;
+                let mut id = MaterialId([0; 32]);
+                random::fill(&mut id.0);
+                let token = self.domain.seal_mac_key(account, key, id, root.bytes())?;
+                Ok(Reply::Material { id, token: &token }.encode()?)
+            }
+            Request::Mac { token, digest, message } => {
+                let root = self.domain.open_mac_key(&token)?;
+                Ok(Reply::Blob(&digest.hmac(root.bytes(), message)).encode()?)
+            }
+            Request::NewWrappingKey { purpose, bits } => import::new_wrapping_key(&self.domain, purpose, bits),
+            Request::Import(brought) => import::import(&self.domain, &brought),
         }
     }
 

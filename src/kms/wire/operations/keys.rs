@@ -1,16 +1,15 @@
 //! Operations on keys and aliases.
 
+use std::time::SystemTime;
+
 use serde_json::{Map, Value, json};
 
-use crate::kms::embedded::{Embedded, KeyMetadata, KeyState, SignedRequest};
+use crate::kms::embedded::{Embedded, KeyMetadata, KeySpec, KeyState, KeyUsage, NewKey, Origin, SignedRequest};
 use crate::kms::wire::input::Input;
 use crate::kms::wire::refusal::{invalid, unsupported};
 use crate::kms::{KeyName, KmsError};
 
 use super::super::seconds;
-
-const SYMMETRIC: &str = "SYMMETRIC_DEFAULT";
-const ENCRYPTION: &str = "ENCRYPT_DECRYPT";
 
 /// Days until a key that is to be deleted is gone, unless the caller says.
 const DELETION_DAYS: u32 = 30;
@@ -18,11 +17,13 @@ const DELETION_DAYS: u32 = 30;
 type Answer = Result<Value, KmsError>;
 
 pub(super) fn create_key(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
-    judge_kind(input)?;
+    let spec = spec(input)?;
     input.without(&["CustomKeyStoreId", "XksKeyId"])?;
-    if let Some(origin) = input.text("Origin").filter(|origin| *origin != "AWS_KMS") {
-        return Err(unsupported(&format!("Origin {origin}")));
-    }
+    let origin = match input.text("Origin") {
+        None | Some("AWS_KMS") => Origin::Kms,
+        Some("EXTERNAL") => Origin::External,
+        Some(origin) => return Err(unsupported(&format!("Origin {origin}"))),
+    };
     if input.flag("MultiRegion") {
         return Err(unsupported("MultiRegion"));
     }
@@ -32,28 +33,30 @@ pub(super) fn create_key(kms: &Embedded, caller: &SignedRequest, input: &Input) 
         return Err(unsupported("A key policy other than the default one"));
     }
     let description = input.text("Description").unwrap_or_default();
-    let made = kms.create_tagged_key(caller, description, None, &input.tags())?;
+    let made = kms.create(caller, &NewKey { description, alias: None, tags: &input.tags(), spec, origin })?;
     Ok(json!({ "KeyMetadata": metadata(kms, &made) }))
 }
 
-/// Which key is asked for: a symmetric one is all there is.
-fn judge_kind(input: &Input) -> Result<(), KmsError> {
+/// Which key is asked for.
+fn spec(input: &Input) -> Result<KeySpec, KmsError> {
     let (spec, old) = (input.text("KeySpec"), input.text("CustomerMasterKeySpec"));
     if spec.is_some() && old.is_some() {
         return Err(invalid(
             "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.",
         ));
     }
-    let spec = spec.or(old).unwrap_or(SYMMETRIC);
-    match input.text("KeyUsage") {
-        None if spec != SYMMETRIC => {
+    let name = spec.or(old).unwrap_or(KeySpec::Symmetric.name());
+    let spec = KeySpec::ALL.into_iter().find(|known| known.name() == name);
+    match (input.text("KeyUsage"), spec) {
+        (None, Some(KeySpec::Symmetric)) => Ok(KeySpec::Symmetric),
+        (None, _) => {
             Err(invalid("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."))
         }
-        Some(usage) if spec == SYMMETRIC && usage != ENCRYPTION => {
-            Err(invalid(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")))
+        (Some(usage), Some(spec)) if usage != spec.usage().name() => {
+            Err(invalid(format!("KeyUsage {usage} is not compatible with KeySpec {name}")))
         }
-        _ if spec != SYMMETRIC => Err(unsupported(&format!("KeySpec {spec}"))),
-        _ => Ok(()),
+        (Some(_), Some(spec)) => Ok(spec),
+        (Some(_), None) => Err(unsupported(&format!("KeySpec {name}"))),
     }
 }
 
@@ -117,6 +120,27 @@ pub(super) fn get_key_rotation_status(kms: &Embedded, caller: &SignedRequest, in
     Ok(answer)
 }
 
+pub(super) fn get_key_last_usage(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
+    let usage = kms.key_last_usage(caller, &input.key())?;
+    let last = usage.last.map_or_else(
+        || json!({}),
+        |last| {
+            json!({
+                "Operation": last.operation,
+                "Timestamp": seconds(last.time.into()),
+                "CloudTrailEventId": last.event.to_string(),
+                "KmsRequestId": last.request.to_string(),
+            })
+        },
+    );
+    Ok(json!({
+        "KeyId": usage.key_id,
+        "KeyLastUsage": last,
+        "TrackingStartDate": seconds(usage.created),
+        "KeyCreationDate": seconds(usage.created),
+    }))
+}
+
 pub(super) fn rotate_key_on_demand(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
     let key = kms.rotate_key_on_demand(caller, &input.key())?;
     Ok(json!({ "KeyId": key.arn }))
@@ -137,6 +161,7 @@ pub(super) fn delete_alias(kms: &Embedded, caller: &SignedRequest, input: &Input
 }
 
 fn metadata(kms: &Embedded, key: &KeyMetadata) -> Map<String, Value> {
+    let algorithms = |usage| (key.spec.usage() == usage).then(|| [key.spec.algorithm()]);
     let described = json!({
         "AWSAccountId": kms.identity().account,
         "KeyId": key.key_id,
@@ -144,17 +169,25 @@ fn metadata(kms: &Embedded, key: &KeyMetadata) -> Map<String, Value> {
         "CreationDate": seconds(key.created),
         "Enabled": key.state == KeyState::Enabled,
         "Description": key.description,
-        "KeyUsage": ENCRYPTION,
+        "KeyUsage": key.spec.usage().name(),
         "KeyState": key.state.name(),
         "DeletionDate": key.deletion_date.map(seconds),
-        "Origin": "AWS_KMS",
+        "Origin": key.origin.name(),
+        "ExpirationModel": key.imported.map(expiration_model),
+        "ValidTo": key.imported.flatten().map(seconds),
         "KeyManager": key.manager.name(),
-        "CustomerMasterKeySpec": SYMMETRIC,
-        "KeySpec": SYMMETRIC,
-        "EncryptionAlgorithms": [SYMMETRIC],
+        "CustomerMasterKeySpec": key.spec.name(),
+        "KeySpec": key.spec.name(),
+        "EncryptionAlgorithms": algorithms(KeyUsage::Encryption),
+        "MacAlgorithms": algorithms(KeyUsage::Mac),
         "MultiRegion": false,
-        "CurrentKeyMaterialId": key.current_key_material_id,
+        "CurrentKeyMaterialId": Some(&key.current_key_material_id).filter(|id| !id.is_empty()),
     });
     let Value::Object(members) = described else { return Map::new() };
     members.into_iter().filter(|(_, value)| !value.is_null()).collect()
+}
+
+/// How imported material with this date expires.
+pub(super) fn expiration_model(expires: Option<SystemTime>) -> &'static str {
+    if expires.is_some() { "KEY_MATERIAL_EXPIRES" } else { "KEY_MATERIAL_DOES_NOT_EXPIRE" }
 }

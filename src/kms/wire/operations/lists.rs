@@ -7,6 +7,7 @@ use crate::kms::wire::input::Input;
 use crate::kms::{KeyName, KmsError};
 
 use super::super::seconds;
+use super::keys::expiration_model;
 
 type Answer = Result<Value, KmsError>;
 
@@ -62,6 +63,21 @@ pub(super) fn list_key_rotations(kms: &Embedded, caller: &SignedRequest, input: 
         if let Some((date, automatic)) = entry.rotated {
             shown["RotationDate"] = seconds(date).into();
             shown["RotationType"] = if automatic { "AUTOMATIC" } else { "ON_DEMAND" }.into();
+        }
+        if let Some(import) = entry.import {
+            shown["ImportState"] = if import.present { "IMPORTED" } else { "PENDING_IMPORT" }.into();
+            if import.pending {
+                shown["KeyMaterialState"] = "PENDING_ROTATION".into();
+            }
+            if import.present {
+                shown["ExpirationModel"] = expiration_model(import.expires).into();
+            }
+            if let Some(expires) = import.expires {
+                shown["ValidTo"] = seconds(expires).into();
+            }
+            if let Some(description) = import.description {
+                shown["KeyMaterialDescription"] = description.into();
+            }
         }
         shown
     }))

@@ -3,6 +3,7 @@
 //! An operation that the model has and this table has not is refused as unsupported; so is a member that asks for what is
 //! not here. Nothing is accepted that is not done.
 
+mod import;
 mod keys;
 mod lists;
 mod usage;
@@ -23,6 +24,7 @@ const SERVED: &[(&str, Handler)] = &[
     ("CreateKey", keys::create_key),
     ("Decrypt", usage::decrypt),
     ("DeleteAlias", keys::delete_alias),
+    ("DeleteImportedKeyMaterial", import::delete_imported_key_material),
     ("DescribeKey", keys::describe_key),
     ("DisableKey", keys::disable_key),
     ("DisableKeyRotation", keys::disable_key_rotation),
@@ -31,9 +33,13 @@ const SERVED: &[(&str, Handler)] = &[
     ("Encrypt", usage::encrypt),
     ("GenerateDataKey", usage::generate_data_key),
     ("GenerateDataKeyWithoutPlaintext", usage::generate_data_key_without_plaintext),
+    ("GenerateMac", usage::generate_mac),
     ("GenerateRandom", usage::generate_random),
+    ("GetKeyLastUsage", keys::get_key_last_usage),
     ("GetKeyPolicy", lists::get_key_policy),
     ("GetKeyRotationStatus", keys::get_key_rotation_status),
+    ("GetParametersForImport", import::get_parameters_for_import),
+    ("ImportKeyMaterial", import::import_key_material),
     ("ListAliases", lists::list_aliases),
     ("ListKeyPolicies", lists::list_key_policies),
     ("ListKeyRotations", lists::list_key_rotations),
@@ -46,6 +52,7 @@ const SERVED: &[(&str, Handler)] = &[
     ("UntagResource", keys::untag_resource),
     ("UpdateAlias", keys::update_alias),
     ("UpdateKeyDescription", keys::update_key_description),
+    ("VerifyMac", usage::verify_mac),
 ];
 
 /// The handler of an operation.

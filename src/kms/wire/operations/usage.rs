@@ -85,6 +85,21 @@ pub(super) fn generate_random(kms: &Embedded, caller: &SignedRequest, input: &In
     Ok(json!({ "Plaintext": base64(random.expose()) }))
 }
 
+pub(super) fn generate_mac(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
+    judge_common(input)?;
+    let (algorithm, message) = (input.needed("MacAlgorithm"), input.blob("Message").unwrap_or_default());
+    let (mac, key) = kms.generate_mac(caller, &input.key(), algorithm, &message)?;
+    Ok(json!({ "Mac": base64(&mac), "MacAlgorithm": algorithm, "KeyId": key }))
+}
+
+pub(super) fn verify_mac(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
+    judge_common(input)?;
+    let algorithm = input.needed("MacAlgorithm");
+    let (message, mac) = (input.blob("Message").unwrap_or_default(), input.blob("Mac").unwrap_or_default());
+    let key = kms.verify_mac(caller, &input.key(), algorithm, (&message, &mac))?;
+    Ok(json!({ "KeyId": key, "MacValid": true, "MacAlgorithm": algorithm }))
+}
+
 /// What no operation here can do: answer to an enclave, or know a grant's token, since there are no grants.
 fn judge_common(input: &Input) -> Result<(), KmsError> {
     input.without(&["Recipient", "DryRunModifiers"])?;
