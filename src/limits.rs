@@ -108,6 +108,15 @@ pub const HSM_MESSAGE_MAX: usize = 32 << 10;
 /// How long the HSM may take over one request. It computes for microseconds, but for a wrapping key of 4,096 bits, which
 /// takes up to seconds where the machine is busy; one that has not answered by then is stuck.
 pub const HSM_ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+/// Memory for keys that the HSM has from its start, since it can get no other of the best kind later: requests and answers of
+/// the longest, and what lies between.
+pub const HSM_KEY_MEMORY_BYTES: usize = 8 * HSM_MESSAGE_MAX;
+
+/// Bytes of a passphrase; a key file of any usual kind fits.
+pub const PASSPHRASE_MAX: usize = 4096;
+
+/// Bytes of the text that says how a passphrase is stretched; it has less than a hundred.
+pub const STRETCHING_TEXT_MAX: u64 = 256;
 
 /// How long the HSM may take to start, on a busy machine.
 pub const HSM_START_DEADLINE: Duration = Duration::from_secs(30);

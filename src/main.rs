@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         Ok(Cli { global, command: Command::Kms(KmsCommand::AccessKey(command)) }) => {
             cli::run(&global, Task::AccessKey(command))
         }
+        Ok(Cli { global, command: Command::Kms(KmsCommand::Zeroize(args)) }) => cli::run(&global, Task::Zeroize(args)),
+        Ok(Cli { global, command: Command::Kms(KmsCommand::Initialise) }) => cli::run(&global, Task::Initialise),
         Ok(Cli { global, command: Command::Task(task) }) => cli::run(&global, task),
         Err(code) => code,
     })
@@ -32,6 +34,7 @@ fn run_daemon(global: &Global, args: DaemonArgs) -> u8 {
         insecure_listen: args.insecure_listen,
         kms_listen: args.kms_listen,
         kms_insecure_listen: args.kms_insecure_listen,
+        passphrase_file: args.passphrase_file,
         log_format: args.log_format.map(log_format),
         ..options(global)
     };
@@ -45,6 +48,7 @@ fn run_kms(global: &Global, args: ServeArgs) -> u8 {
         kms_alone: true,
         kms_listen: if somewhere { args.listen } else { vec![KMS_ADDRESS.to_owned()] },
         kms_insecure_listen: args.insecure_listen,
+        passphrase_file: args.passphrase_file,
         log_format: args.log_format.map(log_format),
         ..options(global)
     };

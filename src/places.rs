@@ -18,6 +18,17 @@ pub fn default_control_socket() -> Option<PathBuf> {
     Some(Surroundings::of_this_process().runtime_dir()?.join("control.sock"))
 }
 
+/// The credential that holds the embedded KMS's domain key, if the service manager provides one (systemd.exec(5)).
+pub fn domain_key_credential() -> Option<PathBuf> {
+    Surroundings::of_this_process()
+        .path("CREDENTIALS_DIRECTORY")
+        .map(|dir| dir.join(CREDENTIAL))
+        .filter(|path| path.exists())
+}
+
+/// The name of that credential.
+const CREDENTIAL: &str = "envol.domain-key";
+
 /// What the defaults depend on.
 struct Surroundings<'a> {
     root: bool,

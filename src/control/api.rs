@@ -319,7 +319,7 @@ pub struct Problem {
 /// How the HSM part of the embedded KMS runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Hsm {
-    /// `running` or `failed`.
+    /// `running`, `zeroized` or `failed`.
     pub state: String,
     /// The id of its process, while it runs.
     pub pid: Option<u32>,

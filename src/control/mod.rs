@@ -12,6 +12,7 @@ mod audit;
 pub mod client;
 mod events;
 mod extract;
+mod hsm;
 mod keys;
 mod openapi;
 mod problem;

@@ -7,7 +7,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::openapi::{self, Shape};
 use super::problem::{Fault, Refused};
-use super::{Operated, access_keys, api, audit, events, keys, status, volumes};
+use super::{Operated, access_keys, api, audit, events, hsm, keys, status, volumes};
 use crate::sync::Arc;
 
 /// What an answer is made of.
@@ -96,6 +96,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(of_aliases());
     table.extend(of_access_keys());
     table.extend(of_audit());
+    table.extend(of_hsm());
     table.extend([
         Route::get("/v1/status", "Everything at a glance.", status::status).answers(Shape::of::<api::Status>()),
         Route::get("/v1/events", "The event log from its start; with follow, what is added to it too.", events::events)
@@ -182,6 +183,16 @@ fn of_aliases() -> Vec<Route> {
     ]
 }
 
+fn of_hsm() -> Vec<Route> {
+    let hsm = Shape::of::<api::Hsm>;
+    vec![
+        Route::post("/v1/kms/zeroize", "Ends the HSM; a domain key in a file is destroyed.", hsm::zeroize)
+            .answers(hsm()),
+        Route::post("/v1/kms/initialise", "Has the domain key of a zeroized HSM read again.", hsm::initialise)
+            .answers(hsm()),
+    ]
+}
+
 fn of_access_keys() -> Vec<Route> {
     vec![
         Route::get("/v1/access-keys", "All access keys, without their secrets.", access_keys::list)
@@ -205,7 +216,7 @@ fn of_audit() -> Vec<Route> {
 /// Whether a KMS alone serves the route too.
 fn is_of_kms(route: &Route) -> bool {
     let first = route.path.strip_prefix("/v1/").and_then(|path| path.split('/').next());
-    first.is_some_and(|first| ["keys", "aliases", "access-keys", "audit", "status"].contains(&first))
+    first.is_some_and(|first| ["keys", "aliases", "access-keys", "audit", "kms", "status"].contains(&first))
 }
 
 /// The table, served.

@@ -37,6 +37,7 @@ fn query_value(path: &str) -> String {
 pub(super) fn hsm(about: &About, state: HsmState) -> api::Hsm {
     let (state, pid, reason) = match state {
         HsmState::Running { pid } => ("running", pid, None),
+        HsmState::Zeroized => ("zeroized", None, None),
         HsmState::Failed(reason) => ("failed", None, Some(reason)),
     };
     api::Hsm { state: state.to_owned(), pid, reason, domain_key: about.domain_key.clone() }

@@ -29,6 +29,7 @@
 //!
 //! [kms.embedded]                         # the name that volumes remember
 //! kind = "embedded"
+//! passphrase_file = "/run/keys/envol"    # the domain key follows from the passphrase in it (mode 0600)
 //! ```
 
 use std::collections::{BTreeMap, HashSet};
@@ -83,6 +84,8 @@ pub(super) struct Config {
     pub(super) io: Choice,
     /// The name of the embedded KMS's section.
     pub(super) kms: String,
+    /// Where the passphrase is that the domain key follows from, if it does.
+    pub(super) passphrase_file: Option<PathBuf>,
 }
 
 /// Whether the daemon gives up what it does not need: files elsewhere, system calls of other programs.
@@ -198,6 +201,7 @@ struct WrittenTimings {
 #[serde(deny_unknown_fields)]
 struct WrittenKms {
     kind: Kind,
+    passphrase_file: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -267,6 +271,9 @@ impl Config {
         self.listen.extend(&options.listen);
         self.insecure_listen.extend(&options.insecure_listen);
         self.kms_alone = options.kms_alone;
+        if let Some(file) = options.passphrase_file {
+            self.passphrase_file = Some(absolute("--passphrase-file", &file)?);
+        }
         let (listen, insecure) = match options.kms_alone {
             true => ("--listen", "--insecure-listen"),
             false => ("--kms-listen", "--kms-insecure-listen"),
@@ -297,6 +304,7 @@ impl Written {
     fn judge(self) -> Result<Config, Fault> {
         let in_flight = self.nbd.in_flight()?;
         let (listen, insecure_listen) = self.nbd.judge()?;
+        let (kms, passphrase_file) = embedded_section(self.kms)?;
         Ok(Config {
             state_dir: self.state_dir.map(absolute_path).transpose()?.unwrap_or_default(),
             socket: self.socket.map(absolute_path).transpose()?.unwrap_or_default(),
@@ -315,7 +323,8 @@ impl Written {
             cipher: self.data_path.cipher.map_or(Ok(Engine::fastest()), cipher)?,
             timings: self.timings.judge(),
             io: self.data_path.io,
-            kms: embedded_section(self.kms)?,
+            kms,
+            passphrase_file,
         })
     }
 }
@@ -421,15 +430,18 @@ fn region(region: Spanned<String>) -> Result<String, Fault> {
     Err(Fault::at(&region, "a region is 1 to 32 of a-z 0-9 -"))
 }
 
-/// The one section of the embedded KMS: two names for one store would be two names for each of its keys.
-fn embedded_section(sections: BTreeMap<Spanned<String>, WrittenKms>) -> Result<String, Fault> {
-    let mut names: Vec<Spanned<String>> =
-        sections.into_iter().map(|(name, WrittenKms { kind: Kind::Embedded })| name).collect();
-    names.sort_by_key(|name| name.span().start);
-    match names.get(1) {
-        Some(second) => Err(Fault::at(second, "the embedded KMS has a section already")),
-        None => Ok(names.pop().map_or(EMBEDDED.to_owned(), Spanned::into_inner)),
+/// The one section of the embedded KMS, and its passphrase's file: two names for one store would be two names for each
+/// of its keys.
+fn embedded_section(sections: BTreeMap<Spanned<String>, WrittenKms>) -> Result<(String, Option<PathBuf>), Fault> {
+    let mut sections: Vec<(Spanned<String>, WrittenKms)> = sections.into_iter().collect();
+    sections.sort_by_key(|(name, _)| name.span().start);
+    if let Some((second, _)) = sections.get(1) {
+        return Err(Fault::at(second, "the embedded KMS has a section already"));
     }
+    let Some((name, WrittenKms { kind: Kind::Embedded, passphrase_file })) = sections.pop() else {
+        return Ok((EMBEDDED.to_owned(), None));
+    };
+    Ok((name.into_inner(), passphrase_file.map(absolute_path).transpose()?))
 }
 
 #[cfg(test)]

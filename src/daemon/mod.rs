@@ -53,6 +53,8 @@ pub struct Options {
     pub kms_insecure_listen: Vec<String>,
     /// Whether to be a KMS and nothing else: no volumes.
     pub kms_alone: bool,
+    /// Where the passphrase is that the domain key follows from, if it does.
+    pub passphrase_file: Option<PathBuf>,
     /// How the log looks; as configured, else for people, where `None`.
     pub log_format: Option<LogFormat>,
 }

@@ -28,11 +28,11 @@ use crate::kms::Kms;
 use crate::kms::embedded::hsm::{Client, DomainKeySource, Parent};
 use crate::kms::embedded::{Embedded, Identity};
 use crate::kms::wire;
-use crate::limits;
 use crate::nbd::{Bounds, Listener, Server};
 use crate::sync::{Arc, Mutex};
 use crate::sys::hardening;
 use crate::sys::locked::{self, KeyMemory};
+use crate::{limits, places};
 
 /// Threads that carry the control API's connections; the operations run on others.
 const CONTROL_THREADS: usize = 2;
@@ -52,7 +52,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     umask(Mode::from_bits_truncate(0o077));
     hardening::seal_process().map_err(DaemonError::Seal)?;
     // Before there is a thread or a key here: what it starts later shares nothing with this process.
-    let hsm = Parent::start(&domain_key(&config)).map_err(DaemonError::Hsm)?;
+    let hsm = Parent::start(config.key_memory, &domain_key(&config)).map_err(DaemonError::Hsm)?;
     choose_key_memory(&config)?;
     let confined = confine(&config)?;
     let runtime = Builder::new_multi_thread()
@@ -212,7 +212,14 @@ fn kms_dir(config: &Config) -> PathBuf {
     config.state_dir.join("kms")
 }
 
+/// Where the domain key comes from: what was asked for, else what the service manager provides, else its file.
 fn domain_key(config: &Config) -> DomainKeySource {
+    if let Some(from) = config.passphrase_file.clone() {
+        return DomainKeySource::Passphrase { from, stretching: config.state_dir.join("domain.stretching") };
+    }
+    if let Some(path) = places::domain_key_credential() {
+        return DomainKeySource::Credential { path };
+    }
     DomainKeySource::File { path: config.state_dir.join("domain.key"), store: kms_dir(config) }
 }
 

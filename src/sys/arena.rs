@@ -36,18 +36,19 @@ pub(super) struct Slot {
     length: usize,
 }
 
-/// Makes `choice` what secrets lie in, and sees that it can be had. Does nothing where there are secrets already.
+/// Makes `choice` what secrets lie in, and sees that it can be had; the first chunk holds `bytes`. Does nothing where there
+/// are secrets already.
 ///
 /// # Errors
 /// It cannot be had.
-pub(super) fn choose(choice: KeyMemoryChoice) -> Result<KeyMemory, Errno> {
+pub(super) fn choose(bytes: usize, choice: KeyMemoryChoice) -> Result<KeyMemory, Errno> {
     {
         let mut arena = ARENA.lock();
         if arena.kind.is_none() {
             arena.choice = choice;
         }
     }
-    drop(Slot::take(1)?);
+    drop(Slot::take(bytes)?);
     Ok(kind().expect("there is a chunk"))
 }
 

@@ -57,6 +57,26 @@ impl KeyMemoryChoice {
     }
 }
 
+impl KeyMemoryChoice {
+    /// The words of the configuration.
+    const WORDS: [(&'static str, Self); 4] = [
+        ("auto", Self::Auto),
+        ("memfd_secret", Self::MemfdSecret),
+        ("mlock", Self::Mlock),
+        ("insecure_unlocked", Self::InsecureUnlocked),
+    ];
+
+    /// The choice that `word` names.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find(|(name, _)| *name == word).map(|(_, choice)| choice)
+    }
+
+    /// Its word.
+    pub(crate) fn word(self) -> &'static str {
+        Self::WORDS.into_iter().find(|(_, choice)| *choice == self).expect("every choice has a word").0
+    }
+}
+
 impl std::fmt::Display for KeyMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

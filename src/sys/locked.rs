@@ -24,7 +24,15 @@ pub struct LockedMemory(Slot);
 /// # Errors
 /// Nothing of it is.
 pub fn choose(choice: KeyMemoryChoice) -> Result<KeyMemory, LockingFailed> {
-    arena::choose(choice).map_err(LockingFailed)
+    choose_for(1, choice)
+}
+
+/// As [`choose`]; `bytes` of it are there from now on.
+///
+/// # Errors
+/// As [`choose`].
+pub(crate) fn choose_for(bytes: usize, choice: KeyMemoryChoice) -> Result<KeyMemory, LockingFailed> {
+    arena::choose(bytes, choice).map_err(LockingFailed)
 }
 
 /// What the secrets of this process lie in, the worst of it; `None` where it had none yet.

@@ -122,6 +122,12 @@ fn daemon() -> Scripted {
         ("GET /v1/access-keys", 200, json!([access_key()])),
         ("POST /v1/access-keys", 200, new_access_key()),
         ("DELETE /v1/access-keys/AKIAABCDEFGHIJKLMNOP", 204, Value::Null),
+        ("POST /v1/kms/zeroize", 200, json!({"state": "zeroized", "domain_key": "the file /var/lib/envol/domain.key"})),
+        (
+            "POST /v1/kms/initialise",
+            200,
+            json!({"state": "running", "pid": 813, "domain_key": "the file /var/lib/envol/domain.key"}),
+        ),
         ("GET /v1/audit?limit=100", 200, json!([record(false), record(true)])),
         (
             "GET /v1/audit?key=alias%2Fbackups&principal=root&volume=db&since=2026-01-02T00%3A00%3A00Z&limit=1",
@@ -176,6 +182,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("kms access-key create --user root", &["POST /v1/access-keys"]),
     ("kms access-key list", &["GET /v1/access-keys"]),
     ("kms access-key delete AKIAABCDEFGHIJKLMNOP", &["DELETE /v1/access-keys/AKIAABCDEFGHIJKLMNOP"]),
+    ("kms zeroize --yes", &["POST /v1/kms/zeroize"]),
+    ("kms initialise", &["POST /v1/kms/initialise"]),
     ("audit list", &["GET /v1/audit?limit=100"]),
     (
         "audit list --key alias/backups --principal root --volume db --since 2026-01-02T00:00:00Z --limit 1",

@@ -4,12 +4,13 @@ use super::answers::{key, volume};
 use super::program::envol_at;
 use super::scripted::Scripted;
 
-const ASKING: [&str; 5] = [
+const ASKING: [&str; 6] = [
     "volume delete db",
     "volume forget db",
     "volume add /srv/db.envol",
     "volume export-key db",
     "key schedule-deletion alias/backups",
+    "kms zeroize",
 ];
 
 #[test]

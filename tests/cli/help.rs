@@ -31,14 +31,7 @@ fn the_words_of_other_issues_are_absent() {
     for word in ["doctor", "iam", "completions", "man"] {
         assert_eq!(envol(&[word]).code, Some(2), "{word}");
     }
-    for words in [
-        ["volume", "resize"],
-        ["key", "policy"],
-        ["key", "grant"],
-        ["key", "tag"],
-        ["kms", "zeroize"],
-        ["audit", "verify"],
-    ] {
+    for words in [["volume", "resize"], ["key", "policy"], ["key", "grant"], ["key", "tag"], ["audit", "verify"]] {
         assert_eq!(envol(&words).code, Some(2), "{words:?}");
     }
 }

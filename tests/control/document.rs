@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Daemon, ask, code};
 
 /// The API, as its users were promised it.
-const PROMISED: [(&str, &str); 37] = [
+const PROMISED: [(&str, &str); 39] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/events"),
@@ -38,6 +38,8 @@ const PROMISED: [(&str, &str); 37] = [
     ("post", "/v1/aliases"),
     ("put", "/v1/aliases/{name}"),
     ("delete", "/v1/aliases/{name}"),
+    ("post", "/v1/kms/zeroize"),
+    ("post", "/v1/kms/initialise"),
     ("get", "/v1/access-keys"),
     ("post", "/v1/access-keys"),
     ("delete", "/v1/access-keys/{access_key}"),

@@ -5,5 +5,7 @@ mod killing;
 mod memory;
 mod place;
 mod running;
+mod sources;
 #[path = "../support/mod.rs"]
 mod support;
+mod zeroize;

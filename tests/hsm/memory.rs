@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use openssl::sign::Signer;
 use openssl::symm::{Cipher, decrypt_aead};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use crate::place::parent_of;
 use crate::support::Daemon;
@@ -28,7 +30,7 @@ fn derived(key: &[u8], label: &[u8]) -> Vec<u8> {
 }
 
 /// The root material of every key in the store, by material id.
-fn root_material(store: &Path, domain_key: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn root_material(store: &Path, domain_key: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let sealing = derived(domain_key, b"envol domain key: tokens");
     let database = redb::Database::open(store).expect("nobody else has it open");
     let table: TableDefinition<'_, [u8; 48], &[u8]> = TableDefinition::new("tokens");
@@ -45,26 +47,52 @@ fn root_material(store: &Path, domain_key: &[u8]) -> BTreeMap<String, Vec<u8>> {
     entries.collect()
 }
 
-/// How often `needle` is in the memory of `pid`, all of its writable mappings.
-fn hits(pid: u32, needle: &[u8]) -> usize {
+const PAGE: u64 = 4096;
+
+/// How often `needle` is in the memory of `pid`: in the pages that there are of its writable mappings.
+pub(crate) fn hits(pid: u32, needle: &[u8]) -> usize {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it runs");
-    let memory = File::open(format!("/proc/{pid}/mem")).expect("the tests run as root");
-    let mut count = 0;
-    for line in maps.lines().filter(|line| line.contains(" rw") && !line.contains("[vvar")) {
+    let open = |name| File::open(format!("/proc/{pid}/{name}")).expect("the tests run as root");
+    let (memory, pages) = (open("mem"), open("pagemap"));
+    let mappings = maps.lines().filter(|line| line.contains(" rw") && !line.contains("[vvar"));
+    let runs = mappings.flat_map(|line| {
         let (start, end) = line.split_whitespace().next().and_then(|range| range.split_once('-')).expect("a range");
         let number = |text| u64::from_str_radix(text, 16).expect("hexadecimal");
-        let (mut at, end) = (number(start), number(end));
-        while at < end {
-            // Pieces overlap by less than the needle, so that none is counted twice.
-            let piece = (end - at).min(1 << 20);
-            let mut bytes = vec![0; usize::try_from(piece).expect("a piece")];
-            if memory.read_exact_at(&mut bytes, at).is_ok() {
-                count += bytes.windows(needle.len()).filter(|window| *window == needle).count();
-            }
-            at += if at + piece < end { piece - needle.len() as u64 + 1 } else { piece };
+        runs_of_pages(&pages, number(start)..number(end))
+    });
+    let in_run = |run: Range<u64>| {
+        let mut bytes = vec![0; usize::try_from(run.end - run.start).expect("less than memory")];
+        // Only pages of memfd_secret refuse to be read: of those processes that were not told to have none.
+        if memory.read_exact_at(&mut bytes, run.start).is_err() {
+            return 0;
+        }
+        bytes.windows(needle.len()).filter(|window| *window == needle).count()
+    };
+    runs.map(in_run).sum()
+}
+
+/// The parts of `mapping` that have pages, in memory or swapped out.
+fn runs_of_pages(pages: &File, mapping: Range<u64>) -> Vec<Range<u64>> {
+    let count = usize::try_from((mapping.end - mapping.start) / PAGE).expect("less than memory");
+    let mut entries = vec![0; count * 8];
+    pages.read_exact_at(&mut entries, mapping.start / PAGE * 8).expect("an entry for each page");
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for (at, entry) in (mapping.start..).step_by(4096).zip(entries.as_chunks::<8>().0) {
+        let is_there = u64::from_le_bytes(*entry) >> 62 != 0;
+        match runs.last_mut() {
+            Some(run) if is_there && run.end == at => run.end += PAGE,
+            _ if is_there => runs.push(at..at + PAGE),
+            _ => {}
         }
     }
-    count
+    runs
+}
+
+/// A configuration under which root can read the memory that keys lie in, with `more` of it.
+pub(crate) fn readable_keys(more: &str) -> NamedTempFile {
+    let config = NamedTempFile::new().expect("a file");
+    fs::write(config.path(), format!("key_memory = \"mlock\"\n{more}")).expect("written");
+    config
 }
 
 /// One at least, so that the search is known to find what is there.
@@ -74,7 +102,9 @@ fn is_found(pid: u32, needle: &[u8]) -> bool {
 
 #[test]
 fn domain_key_and_root_material_are_in_no_memory_but_the_hsms() {
-    let mut daemon = Daemon::start();
+    let config = readable_keys("");
+    let mut daemon = Daemon::start_with(&["--config", config.path().to_str().expect("plain text")]);
+    assert_eq!(daemon.json(["status"])["key_memory"], "mlock");
     let key = daemon.json(["key", "create", "--alias", "one", "--description", "planted in the front, to be found"]);
     daemon.json(["volume", "create", "db", "--size", "4M", "--key", "alias/one"]);
     assert!(daemon.terminate().success());

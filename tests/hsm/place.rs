@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use envol::kms::embedded::hsm::{Client, DomainKeySource, Parent};
 use envol::kms::embedded::{Embedded, HsmState, Identity, OpenError};
 use envol::kms::{KmsError, Principal};
+use envol::sys::locked::KeyMemoryChoice;
 
 /// A directory with a store and, beside it, a domain key.
 pub(crate) struct Place(tempfile::TempDir);
@@ -37,7 +38,7 @@ impl Place {
 
     pub(crate) fn try_open(&self, source: &DomainKeySource) -> Result<Embedded, OpenError> {
         let program = Path::new(env!("CARGO_BIN_EXE_envol"));
-        let parent = Parent::start_program(program, source).expect("a process");
+        let parent = Parent::start_program(program, KeyMemoryChoice::Auto, source).expect("a process");
         let identity = Identity { account: "000000000000".to_owned(), region: "us-east-1".to_owned() };
         Embedded::with_hsm(&self.store(), Client::separate(parent), identity, Arc::new(SystemTime::now))
     }

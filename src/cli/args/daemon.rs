@@ -1,5 +1,7 @@
 //! The words of `envol daemon`.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 /// `daemon`.
@@ -13,10 +15,16 @@ The control socket is control.sock, the NBD socket nbd.sock beside it; both admi
 ENVOL_CIPHER names what computes the cipher, before what is configured: auto (the fastest that the processor can run),
 vaes-512, vaes-256, aes-ni, portable. All give the same bytes; a name that the processor cannot follow is an error.
 
+The domain key, which opens the embedded KMS's store, comes from the first of these:
+  --passphrase-file, by Argon2id; behind a pipe it is read once, and an HSM that dies is not replaced
+  the credential envol.domain-key, where systemd provides one (LoadCredentialEncrypted=)
+  the file domain.key in the state directory, made on first use
+
 One daemon per state directory. SIGTERM and SIGINT drain, flush, wipe the keys and exit 0.
 
 Examples:
   envol daemon
+  envol daemon --passphrase-file <(systemd-ask-password 'envol:')
   envol daemon --state-dir /srv/envol --listen 127.0.0.1:10809 --log-format json")]
 pub struct DaemonArgs {
     /// Serve NBD on this loopback TCP address too (repeatable). NBD over TCP knows no users:
@@ -35,6 +43,9 @@ pub struct DaemonArgs {
     /// whoever listens on the way sees data keys and plaintexts
     #[arg(long, value_name = "ADDR")]
     pub kms_insecure_listen: Vec<String>,
+    /// Derive the embedded KMS's domain key from the passphrase in this file (mode 0600), or behind this pipe
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
     /// How to log, on stderr [default: as configured, else human]
     #[arg(long, value_enum, value_name = "human|json", hide_possible_values = true)]
     pub log_format: Option<LogFormat>,

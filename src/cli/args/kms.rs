@@ -1,5 +1,7 @@
 //! The words of `envol kms`.
 
+use std::path::PathBuf;
+
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
@@ -19,6 +21,25 @@ pub enum KmsCommand {
     /// Manage the credentials with which requests are signed
     #[command(subcommand)]
     AccessKey(AccessKeyCommand),
+    /// End the HSM and destroy its domain key: nothing can be unwrapped any more
+    Zeroize(ZeroizeArgs),
+    /// Start the HSM that was zeroized, with the domain key put back
+    Initialise,
+}
+
+/// `kms zeroize`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+For an emergency: the process that works with the KMS's root keys is killed, and no other starts,
+over restarts of the daemon too. The domain key's file is overwritten and removed; a systemd
+credential and a passphrase are not envol's to destroy. Attached volumes go on working.
+
+Without a copy of a domain key that was destroyed, every key and every volume under them is lost
+for ever. With one: put it back where it was (mode 0600), then run envol kms initialise.")]
+pub struct ZeroizeArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// `kms serve`.
@@ -39,6 +60,10 @@ pub struct ServeArgs {
     /// whoever listens on the way sees data keys and plaintexts
     #[arg(long, value_name = "ADDR")]
     pub insecure_listen: Vec<String>,
+    /// Derive the domain key from the passphrase in this file (mode 0600), or behind this pipe:
+    /// see envol daemon --help
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
     /// How to log, on stderr [default: as configured, else human]
     #[arg(long, value_enum, value_name = "human|json", hide_possible_values = true)]
     pub log_format: Option<LogFormat>,

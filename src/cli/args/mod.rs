@@ -20,7 +20,7 @@ pub(crate) use bench::Against;
 pub use bench::BenchArgs;
 pub use daemon::{DaemonArgs, LogFormat};
 pub(crate) use key::{AliasCommand, KeyCommand};
-pub use kms::{AccessKeyCommand, KmsCommand, ServeArgs};
+pub use kms::{AccessKeyCommand, KmsCommand, ServeArgs, ZeroizeArgs};
 pub(crate) use volume::{BackupArgs, CreateArgs, HeaderCommand, RestoreArgs, VolumeCommand};
 
 use crate::names::{BadName, VolumeId, VolumeName};
@@ -77,7 +77,7 @@ pub struct Global {
 pub enum Command {
     /// Run the daemon in the foreground
     Daemon(DaemonArgs),
-    /// Serve the KMS alone; manage its access keys
+    /// Serve the KMS alone; manage its access keys and its HSM
     #[command(subcommand)]
     Kms(KmsCommand),
     /// Anything else.
@@ -91,6 +91,12 @@ pub enum Task {
     /// Make and manage access keys; its words are those of `kms`.
     #[command(skip)]
     AccessKey(AccessKeyCommand),
+    /// End the HSM; its words are those of `kms`.
+    #[command(skip)]
+    Zeroize(ZeroizeArgs),
+    /// Start it again; its words are those of `kms`.
+    #[command(skip)]
+    Initialise,
     /// Make and manage KMS keys
     #[command(subcommand)]
     Key(KeyCommand),

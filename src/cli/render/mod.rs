@@ -27,7 +27,7 @@ pub(crate) use audit::{audit_card, audit_list};
 pub(crate) use event::event_line;
 pub(crate) use key::{alias_list, doomed_volumes, key_card, key_list, key_state_line};
 pub(crate) use size::human_size;
-pub(crate) use status::{Rates, status_page};
+pub(crate) use status::{Rates, hsm_line, status_page};
 pub(crate) use style::{Paint, plain};
 pub(crate) use table::{Cell, Table};
 pub(crate) use volume::{attach_hints, describe, volume_card, volume_list};

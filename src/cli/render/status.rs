@@ -46,6 +46,11 @@ fn head(status: &Status) -> Table {
     table
 }
 
+/// How the HSM does, in a line.
+pub(crate) fn hsm_line(state: &Hsm) -> String {
+    format!("the HSM is {}\n", hsm(state))
+}
+
 fn hsm(hsm: &Hsm) -> String {
     let running = match (hsm.pid, &hsm.reason) {
         (Some(pid), _) => format!("{}, pid {pid}", hsm.state),

@@ -4,6 +4,7 @@ mod access_key;
 mod attach;
 mod audit;
 mod header;
+mod hsm;
 mod key;
 mod status;
 mod volume;
@@ -35,6 +36,8 @@ pub(super) fn task(global: &Global, task: Task) -> Result<u8, CliError> {
     };
     match task {
         Task::AccessKey(command) => access_key::run(&session()?, command),
+        Task::Zeroize(args) => hsm::zeroize(&session()?, &args),
+        Task::Initialise => hsm::initialise(&session()?),
         Task::Key(command) => key::run(&session()?, command),
         Task::Volume(command) => volume::run(&session()?, command),
         Task::Attach(args) => attach::attach(&session()?, &args),

@@ -137,7 +137,7 @@ fn on_access_key<'a>(caller: &'a Principal, operation: Operation, name: &'static
     Call { caller: Caller::from(caller), operation, key: None, context: None, parameters }
 }
 
-fn judge_right(call: &Call<'_>) -> Result<(), KmsError> {
+pub(super) fn judge_right(call: &Call<'_>) -> Result<(), KmsError> {
     let principal = call.caller.principal;
     if principal.is_root() {
         Ok(())

@@ -109,6 +109,18 @@ impl Embedded {
         self.answer(calls, carried_out)
     }
 
+    /// Carries out a call that is about the HSM itself: alone, and whatever else is due by now.
+    pub(super) fn change_hsm(
+        &self,
+        call: &Call<'_>,
+        work: impl FnOnce() -> Result<(), KmsError>,
+    ) -> Result<(), KmsError> {
+        let alone = self.order.write();
+        let carried_out = self.carry_out(slice::from_ref(call), self.now(), |_| work());
+        drop(alone);
+        self.answer(slice::from_ref(call), carried_out)
+    }
+
     /// Does the work and has a line for each call appended; the line's place is that of the effect.
     fn carry_out<T>(
         &self,
@@ -236,7 +248,7 @@ impl Embedded {
     }
 
     /// Does what time alone brings about: removes the keys whose deletion date has come, rotates those whose rotation
-    /// date has.
+    /// date has. While the HSM is zeroized, rotations wait.
     pub(super) fn pass_time(&self, now: Timestamp) -> Result<(), KmsError> {
         if self.next_due.lock().is_none_or(|due| due > now) {
             return Ok(());
@@ -253,7 +265,7 @@ impl Embedded {
                 if import::expire(tables, id, &mut record, now)? {
                     done.push((id, Operation::DeleteExpiredKeyMaterial));
                 }
-                if record.rotation_date().is_some_and(|due| due <= now) {
+                if record.rotation_date().is_some_and(|due| due <= now) && !self.hsm.is_zeroized() {
                     self.rotate_automatically(tables, id, &mut record, now)?;
                     done.push((id, Operation::RotateKey));
                 }

@@ -31,6 +31,12 @@ pub enum DomainKeyError {
     /// It lies where the store lies.
     #[error("the domain key {0} lies in the key store's directory, where it protects nothing; move it elsewhere")]
     BesideStore(PathBuf),
+    /// A passphrase that would be asked for where nobody can be asked.
+    #[error("the passphrase cannot be read from {0}: name a file or a pipe, such as <(systemd-ask-password)")]
+    NotReadable(PathBuf),
+    /// Damaged.
+    #[error("{0} does not say how the passphrase is stretched; restore it from a backup")]
+    NoStretching(PathBuf),
     /// Not a plain file.
     #[error("the domain key {0} is not a regular file")]
     NotAFile(PathBuf),
@@ -84,9 +90,28 @@ pub(super) fn open(
         if !may_make {
             return Err(DomainKeyError::Missing(path.to_owned()));
         }
-        make(path, fill).map_err(failed)?;
+        put_in_place(path, fill).map_err(failed)?;
     }
-    judged(path)
+    judged(path, 0o077)
+}
+
+/// The file `path`, which the service manager has put there for us: it lets in by the file's group, through an access
+/// control list, whom it runs the service as.
+pub(super) fn open_credential(path: &Path) -> Result<File, DomainKeyError> {
+    judged(path, 0o037)
+}
+
+/// Overwrites the file `path` and removes it, durably; it may be gone already.
+pub(super) fn destroy(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    let mut file = match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    file.write_all(&[0; 32])?;
+    file.sync_all()?;
+    fs::remove_file(path)?;
+    File::open(directory(path))?.sync_all()
 }
 
 /// Writes a new domain key, durably.
@@ -110,8 +135,8 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Puts a key in place durably, unless another got there first.
-fn make(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+/// Puts what `fill` writes and syncs in place durably, unless another got there first.
+pub(super) fn put_in_place(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = Path::new(&unfinished);
@@ -128,8 +153,8 @@ fn make(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Resu
     File::open(directory(path))?.sync_all()
 }
 
-/// The file, if it is one that a domain key may lie in.
-fn judged(path: &Path) -> Result<File, DomainKeyError> {
+/// The file, if it is one that a domain key may lie in; `others` are the rights that nobody else may have.
+fn judged(path: &Path, others: u32) -> Result<File, DomainKeyError> {
     let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
@@ -137,7 +162,7 @@ fn judged(path: &Path) -> Result<File, DomainKeyError> {
     if !facts.is_file() {
         return Err(DomainKeyError::NotAFile(path));
     }
-    if facts.mode() & 0o077 != 0 {
+    if facts.mode() & others != 0 {
         return Err(DomainKeyError::Exposed { path, mode: facts.mode() & 0o7777 });
     }
     if facts.uid() != 0 && facts.uid() != Uid::effective().as_raw() {

@@ -22,6 +22,7 @@ mod last_use;
 mod lists;
 mod mac;
 mod operation;
+mod passphrase;
 mod refusal;
 mod regions;
 mod rotation;
@@ -29,6 +30,7 @@ mod spec;
 mod store;
 mod tags;
 mod usage;
+mod zeroize;
 
 pub use access_keys::{AccessKey, NewAccessKey};
 pub use admin::NewKey;
@@ -174,6 +176,8 @@ pub enum HsmState {
         /// Its process id; `None` where it is no process of its own.
         pid: Option<u32>,
     },
+    /// There is none, until somebody has it initialised.
+    Zeroized,
     /// There is none, and why.
     Failed(String),
 }
@@ -248,6 +252,9 @@ impl Embedded {
         let failed = |source| OpenError::Directory { path: dir.to_owned(), source };
         make_private(dir).map_err(failed)?;
         hsm.allow_new_domain_key(!store::exists(dir).map_err(failed)?);
+        if zeroize::is_zeroized(dir).map_err(failed)? {
+            hsm.stay_zeroized();
+        }
         let audit = AuditLog::open(dir).map_err(OpenError::AuditLog)?;
         Self::in_place(dir, Arc::new(hsm), Arc::new(audit), identity, clock)
     }
@@ -260,9 +267,12 @@ impl Embedded {
         identity: Identity,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let check_value = hsm.check_value()?;
-        let store = Store::open(dir, &identity, &check_value)?;
-        hsm.expect(check_value);
+        let check_value = match hsm.check_value() {
+            Err(HsmError::Zeroized) => None,
+            outcome => Some(outcome?),
+        };
+        let store = Store::open(dir, &identity, check_value.as_ref())?;
+        hsm.expect(store.check_value()?);
         let next_due = Mutex::new(call::next_due(&store.view()?)?);
         let last_uses = LastUses::load(&store, &audit, &identity)?;
         let (dir, order, regions) = (dir.to_owned(), RwLock::new(()), Regions::default());
@@ -278,6 +288,7 @@ impl Embedded {
     pub fn hsm_state(&self) -> HsmState {
         match self.hsm.check_value() {
             Ok(_) => HsmState::Running { pid: self.hsm.pid() },
+            Err(HsmError::Zeroized) => HsmState::Zeroized,
             Err(error) => HsmState::Failed(refusal::chain(&error)),
         }
     }

@@ -44,6 +44,9 @@ const LAST_USES: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::ne
 /// How far in the audit log the last uses go.
 const USES_UNTIL: &str = "last uses until";
 
+/// The name under which a store keeps what tells its domain key.
+const CHECK_VALUE: &str = "domain key check";
+
 const FILE: &str = "keys.redb";
 const UNFINISHED: &str = "keys.redb.new";
 const FORMAT: &[u8] = b"envol embedded KMS store";
@@ -87,6 +90,9 @@ pub enum StoreError {
         /// The region that it was made for.
         region: String,
     },
+    /// There is no store yet, and no HSM that could make a key for it.
+    #[error("there is no key store there yet, and none is made while the HSM is zeroized")]
+    NoHsm,
     /// Its tokens are sealed under another domain key.
     #[error("the domain key is not the one under which this key store was made")]
     OtherDomainKey,
@@ -167,10 +173,12 @@ pub(super) fn exists(dir: &Path) -> Result<bool, io::Error> {
 
 impl Store {
     /// Opens the store in `dir`, or makes it.
-    pub(super) fn open(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<Self, StoreError> {
+    ///
+    /// Without the HSM's `check_value`, whether the store belongs to the HSM is not known, and none is made.
+    pub(super) fn open(dir: &Path, identity: &Identity, check_value: Option<&[u8; 32]>) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         if !path.try_exists()? {
-            make(dir, identity, check_value)?;
+            make(dir, identity, check_value.ok_or(StoreError::NoHsm)?)?;
         }
         let database = Builder::new()
             .set_cache_size(limits::KEY_STORE_CACHE_BYTES)
@@ -202,7 +210,7 @@ impl Store {
     }
 
     /// Refuses a store that is not this one's; answers its schema.
-    fn judge_meta(&self, identity: &Identity, check_value: &[u8; 32]) -> Result<u32, StoreError> {
+    fn judge_meta(&self, identity: &Identity, check_value: Option<&[u8; 32]>) -> Result<u32, StoreError> {
         let snapshot = self.0.begin_read()?;
         let meta = snapshot.open_table(META).map_err(|error| match error {
             redb::TableError::TableDoesNotExist(_) => StoreError::Foreign,
@@ -219,7 +227,8 @@ impl Store {
         if schema > SCHEMA {
             return Err(StoreError::Newer { found: schema });
         }
-        if bytes("domain key check")? != check_value {
+        let found = bytes(CHECK_VALUE)?;
+        if check_value.is_some_and(|expected| found != expected) {
             return Err(StoreError::OtherDomainKey);
         }
         let (account, region) = (text("account")?, text("region")?);
@@ -227,6 +236,13 @@ impl Store {
             return Err(StoreError::OtherIdentity { account, region });
         }
         Ok(schema)
+    }
+
+    /// What an HSM with the domain key of this store answers.
+    pub(super) fn check_value(&self) -> Result<[u8; 32], StoreError> {
+        let meta = self.0.begin_read()?.open_table(META)?;
+        let value = meta.get(CHECK_VALUE)?.ok_or(StoreError::Foreign)?;
+        value.value().try_into().map_err(|_| StoreError::Foreign)
     }
 
     /// A snapshot, as of the last change that returned.
@@ -305,7 +321,7 @@ fn make(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<(), S
         let mut meta = transaction.open_table(META)?;
         meta.insert("format", FORMAT)?;
         meta.insert("schema", SCHEMA.to_be_bytes().as_slice())?;
-        meta.insert("domain key check", check_value.as_slice())?;
+        meta.insert(CHECK_VALUE, check_value.as_slice())?;
         meta.insert("account", identity.account.as_bytes())?;
         meta.insert("region", identity.region.as_bytes())?;
         transaction.open_table(KEYS)?;

@@ -46,6 +46,15 @@ pub enum HsmError {
     /// Its parent could not start it.
     #[error("the HSM could not be started: {0}")]
     NotStarted(String),
+    /// It is zeroized.
+    #[error("the HSM is zeroized; put its domain key back if it was destroyed, then run: envol kms initialise")]
+    Zeroized,
+    /// It is gone, and its domain key is not.
+    #[error("the HSM is gone, but its domain key could not be destroyed: {0}")]
+    NotDestroyed(String),
+    /// It is no process of its own, so that there is nothing to end or to start.
+    #[error("this HSM can be neither zeroized nor initialised")]
+    NotSeparate,
     /// It was started with another domain key than the store's.
     #[error("the domain key is not the one under which this key store was made")]
     OtherDomainKey,
@@ -121,6 +130,34 @@ impl Client {
     pub(in crate::kms::embedded) fn expect(&self, check_value: [u8; 32]) {
         if let Transport::Separate(separate) = &self.0 {
             separate.expect(check_value);
+        }
+    }
+
+    /// From here on there is no HSM.
+    pub(in crate::kms::embedded) fn stay_zeroized(&self) {
+        if let Transport::Separate(separate) = &self.0 {
+            separate.stay_zeroized();
+        }
+    }
+
+    /// Whether there is to be no HSM.
+    pub(in crate::kms::embedded) fn is_zeroized(&self) -> bool {
+        matches!(&self.0, Transport::Separate(separate) if separate.is_zeroized())
+    }
+
+    /// Ends the HSM and has its domain key destroyed, as far as that is ours.
+    pub(in crate::kms::embedded) fn zeroize(&self) -> Result<(), HsmError> {
+        match &self.0 {
+            Transport::Separate(separate) => separate.zeroize(),
+            Transport::InProcess(_) | Transport::Stream(_) => Err(HsmError::NotSeparate),
+        }
+    }
+
+    /// Has an HSM started, which must be the store's.
+    pub(in crate::kms::embedded) fn initialise(&self) -> Result<(), HsmError> {
+        match &self.0 {
+            Transport::Separate(separate) => separate.initialise(),
+            Transport::InProcess(_) | Transport::Stream(_) => Err(HsmError::NotSeparate),
         }
     }
 

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::sys::channel::Channel;
+use crate::sys::locked::KeyMemoryChoice;
 
 use super::client::HsmError;
 use super::process;
 use super::source::DomainKeySource;
-use super::spawner::{ANSWER_MAX, FAILED, START, START_ANEW, STARTED};
+use super::spawner::{ANSWER_MAX, FAILED, START, START_ANEW, STARTED, ZEROIZE, ZEROIZED};
 
 /// The HSM's parent, which ends when this is dropped, and the HSM with it.
 pub struct Parent {
@@ -38,22 +39,23 @@ impl Parent {
     ///
     /// # Errors
     /// Where no process can be started.
-    pub fn start(source: &DomainKeySource) -> io::Result<Self> {
-        Self::start_program(Path::new(process::PROGRAM), source)
+    pub fn start(memory: KeyMemoryChoice, source: &DomainKeySource) -> io::Result<Self> {
+        Self::start_program(Path::new(process::PROGRAM), memory, source)
     }
 
-    /// Starts `program`, which is envol, as the HSM's parent.
+    /// Starts `program`, which is envol, as the HSM's parent; the HSM's keys lie in `memory`.
     ///
     /// # Errors
     /// Where no process can be started.
-    pub fn start_program(program: &Path, source: &DomainKeySource) -> io::Result<Self> {
+    pub fn start_program(program: &Path, memory: KeyMemoryChoice, source: &DomainKeySource) -> io::Result<Self> {
         let (own, theirs) = Channel::pair()?;
         own.bound_waiting(limits::HSM_START_DEADLINE)?;
         let process = Command::new(program)
             .arg0(process::PARENT)
+            .arg(memory.word())
             .args(source.words())
             .env_clear()
-            .stdin(Stdio::null())
+            .stdin(if source.may_be_stdin() { Stdio::inherit() } else { Stdio::null() })
             .stdout(OwnedFd::from(theirs))
             // What a terminal sends to the front is not for the HSM: the front needs it until it has stopped.
             .process_group(0)
@@ -63,18 +65,33 @@ impl Parent {
 
     /// Starts an HSM, in the place of one that ran before; with a new domain key, where `may_make` and there is none.
     pub(super) fn start_hsm(&self, may_make: bool) -> Result<Running, HsmError> {
-        let channel = self.channel.as_ref().expect("there until this is dropped");
-        channel.send(&[if may_make { START_ANEW } else { START }], None).map_err(HsmError::NoParent)?;
         let mut room = [0; ANSWER_MAX];
-        let (length, descriptor) = channel.receive(&mut room).map_err(HsmError::NoParent)?;
-        match (&room[..length], descriptor) {
+        match self.ask(if may_make { START_ANEW } else { START }, &mut room)? {
             ([STARTED, pid @ ..], Some(stream)) => {
                 let pid = pid.try_into().map(u32::from_be_bytes).map_err(|_| HsmError::BadReply)?;
                 Ok(Running { stream: stream.into(), pid })
             }
             ([FAILED, text @ ..], None) => Err(HsmError::NotStarted(String::from_utf8_lossy(text).into_owned())),
-            ([], _) => Err(HsmError::NoParent(io::ErrorKind::UnexpectedEof.into())),
             _ => Err(HsmError::BadReply),
+        }
+    }
+
+    /// Ends the HSM and destroys its domain key, as far as that is ours.
+    pub(super) fn zeroize(&self) -> Result<(), HsmError> {
+        let mut room = [0; ANSWER_MAX];
+        match self.ask(ZEROIZE, &mut room)? {
+            ([ZEROIZED], None) => Ok(()),
+            ([FAILED, text @ ..], None) => Err(HsmError::NotDestroyed(String::from_utf8_lossy(text).into_owned())),
+            _ => Err(HsmError::BadReply),
+        }
+    }
+
+    fn ask<'r>(&self, what: u8, room: &'r mut [u8]) -> Result<(&'r [u8], Option<OwnedFd>), HsmError> {
+        let channel = self.channel.as_ref().expect("there until this is dropped");
+        channel.send(&[what], None).map_err(HsmError::NoParent)?;
+        match channel.receive(room).map_err(HsmError::NoParent)? {
+            (0, _) => Err(HsmError::NoParent(io::ErrorKind::UnexpectedEof.into())),
+            (length, descriptor) => Ok((&room[..length], descriptor)),
         }
     }
 }

@@ -3,25 +3,26 @@
 //! ```text
 //! front (daemon, kms serve)      keys of volumes; never the domain key, never root material
 //!   envol-hsm-parent             no key at all; started before there is a key or a thread, starts the others
-//!     envol-hsm                  the HSM: domain key on standard input, the stream to the front on standard output
+//!     envol-hsm                  the HSM: domain key (or passphrase) on standard input, the stream to the front on standard output
 //!     envol-domain-key           writes a new domain key into the file on standard output, and ends
 //! ```
 //! Each starts with memory of its own (exec), an empty environment and no descriptor but these and standard error.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use crate::kms::embedded::domain_key;
+use crate::limits;
 use crate::sys::locked::{self, KeyMemoryChoice};
 use crate::sys::{hardening, seclusion};
 
 use super::protocol::{Failure, Reply, read_frame, write_frame};
 use super::server::{Hsm, serve};
-use super::spawner;
+use super::{source, spawner};
 
 /// The name of the HSM's parent.
 pub(super) const PARENT: &str = "envol-hsm-parent";
@@ -57,14 +58,13 @@ fn make_domain_key() -> io::Result<()> {
 }
 
 /// The HSM: it reads the domain key, gives up every way to open anything, and serves until the front is gone.
-fn run_hsm(words: impl Iterator<Item = OsString>) -> io::Result<()> {
+fn run_hsm(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
     let mut stream = UnixStream::from(seclusion::socket_of_stdout()?);
     let given = File::from(seclusion::take_stdin()?);
-    // While there still are descriptors: the best memory for keys takes one.
-    locked::choose(KeyMemoryChoice::Auto).map_err(io::Error::other)?;
+    let key = reserve_memory(words.next()).and_then(|()| source::domain_key(given, words));
     seclusion::refuse_descriptors()?;
-    match domain_key_in(given, words).and_then(|key| Hsm::new(key).map_err(io::Error::other)) {
+    match key.and_then(|key| Hsm::new(key).map_err(io::Error::other)) {
         Ok(hsm) => serve(&mut stream, &hsm).map_err(io::Error::other),
         Err(error) => {
             refuse_first(&mut stream)?;
@@ -73,12 +73,13 @@ fn run_hsm(words: impl Iterator<Item = OsString>) -> io::Result<()> {
     }
 }
 
-fn domain_key_in(mut given: File, words: impl Iterator<Item = OsString>) -> io::Result<crate::secret::Secret<32>> {
-    let words: Vec<OsString> = words.collect();
-    match &words[..] {
-        [kind] if kind == "key" => domain_key::read(&mut given),
-        _ => Err(io::ErrorKind::InvalidInput.into()),
-    }
+/// Has all the memory for keys that requests will need, of the kind that `word` asks for: the best kind takes a descriptor,
+/// of which there will be none. What was taken first, the arena keeps.
+fn reserve_memory(word: Option<OsString>) -> io::Result<()> {
+    let choice = word.as_deref().and_then(OsStr::to_str).and_then(KeyMemoryChoice::named);
+    locked::choose_for(limits::HSM_KEY_MEMORY_BYTES, choice.ok_or(io::ErrorKind::InvalidInput)?)
+        .map(drop)
+        .map_err(io::Error::other)
 }
 
 /// Tells the front, which has asked something by now, that there will be no HSM.

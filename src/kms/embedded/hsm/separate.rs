@@ -30,6 +30,8 @@ struct Link {
     running: Option<Running>,
     /// Whether a domain key may be made where there is none.
     may_make: bool,
+    /// Whether there must be no HSM.
+    zeroized: bool,
     /// What an HSM must answer to be the one that belongs to the store.
     expected: Option<[u8; 32]>,
 }
@@ -51,6 +53,34 @@ impl Separate {
         link.may_make = false;
     }
 
+    /// From here on there is no HSM.
+    pub(super) fn stay_zeroized(&self) {
+        self.link.lock().zeroized = true;
+    }
+
+    pub(super) fn is_zeroized(&self) -> bool {
+        self.link.lock().zeroized
+    }
+
+    /// Ends the HSM and has its domain key destroyed, as far as that is ours.
+    pub(super) fn zeroize(&self) -> Result<(), HsmError> {
+        let mut link = self.link.lock();
+        link.zeroized = true;
+        // It would end when this closes, even if nobody were left to kill it.
+        link.running = None;
+        self.parent.zeroize()
+    }
+
+    /// Has an HSM started, which must be the store's.
+    pub(super) fn initialise(&self) -> Result<(), HsmError> {
+        let mut link = self.link.lock();
+        if link.running.is_none() {
+            link.running = Some(link.start(&self.parent)?);
+        }
+        link.zeroized = false;
+        Ok(())
+    }
+
     /// The process id of the HSM that answered last.
     pub(super) fn pid(&self) -> Option<u32> {
         self.link.lock().running.as_ref().map(|running| running.pid)
@@ -58,6 +88,9 @@ impl Separate {
 
     pub(super) fn exchange(&self, request: &[u8]) -> Result<LockedMemory, HsmError> {
         let mut link = self.link.lock();
+        if link.zeroized {
+            return Err(HsmError::Zeroized);
+        }
         let mut last = HsmError::Gone;
         for _ in 0..ATTEMPTS {
             match link.ask(&self.parent, request) {

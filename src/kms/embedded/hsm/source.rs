@@ -7,6 +7,13 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::kms::embedded::domain_key::{self, DomainKeyError};
+use crate::kms::embedded::passphrase;
+use crate::secret::Secret;
+
+/// What an HSM is told that reads the domain key itself.
+const KEY: &str = "key";
+/// What an HSM is told that reads a passphrase, before it is told how that is stretched.
+const PASSPHRASE: &str = "passphrase";
 
 /// Where the domain key comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +24,18 @@ pub enum DomainKeySource {
         path: PathBuf,
         /// The directory of the store, outside which it must lie.
         store: PathBuf,
+    },
+    /// A file that the service manager provides (systemd: `LoadCredential=`, `LoadCredentialEncrypted=`).
+    Credential {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A passphrase.
+    Passphrase {
+        /// What it is read from, whenever an HSM starts: a file, or a pipe, which gives it once.
+        from: PathBuf,
+        /// The file that says how it is stretched, made on first use.
+        stretching: PathBuf,
     },
 }
 
@@ -35,6 +54,8 @@ impl fmt::Display for DomainKeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, .. } => write!(f, "the file {}", path.display()),
+            Self::Credential { path } => write!(f, "the credential {}", path.display()),
+            Self::Passphrase { from, .. } => write!(f, "the passphrase in {}", from.display()),
         }
     }
 }
@@ -44,6 +65,8 @@ impl DomainKeySource {
     pub(super) fn words(&self) -> Vec<OsString> {
         match self {
             Self::File { path, store } => vec!["file".into(), path.into(), store.into()],
+            Self::Credential { path } => vec!["credential".into(), path.into()],
+            Self::Passphrase { from, stretching } => vec!["passphrase".into(), from.into(), stretching.into()],
         }
     }
 
@@ -51,8 +74,17 @@ impl DomainKeySource {
         let words: Vec<OsString> = words.into_iter().collect();
         match &words[..] {
             [kind, path, store] if kind == "file" => Ok(Self::File { path: path.into(), store: store.into() }),
+            [kind, path] if kind == "credential" => Ok(Self::Credential { path: path.into() }),
+            [kind, from, stretching] if kind == "passphrase" => {
+                Ok(Self::Passphrase { from: from.into(), stretching: stretching.into() })
+            }
             _ => Err(NoSource),
         }
+    }
+
+    /// Whether it may lie on the standard input of the process.
+    pub(super) fn may_be_stdin(&self) -> bool {
+        matches!(self, Self::Passphrase { .. })
     }
 
     /// Opens it, reading nothing. A file that may be made and is not there is made first, with what `fill` writes.
@@ -64,9 +96,38 @@ impl DomainKeySource {
         match self {
             Self::File { path, store } => {
                 let descriptor = domain_key::open(path, store, may_make, fill)?;
-                Ok(Opened { descriptor, words: vec!["key".into()] })
+                Ok(Opened { descriptor, words: vec![KEY.into()] })
+            }
+            Self::Credential { path } => {
+                Ok(Opened { descriptor: domain_key::open_credential(path)?, words: vec![KEY.into()] })
+            }
+            Self::Passphrase { from, stretching } => {
+                let descriptor = passphrase::open(from)?;
+                let stretching = passphrase::stretching(stretching, may_make)?;
+                Ok(Opened { descriptor, words: vec![PASSPHRASE.into(), stretching.to_string().into()] })
             }
         }
+    }
+
+    /// Destroys it, as far as it is ours.
+    pub(super) fn destroy(&self) -> io::Result<()> {
+        match self {
+            Self::File { path, .. } => domain_key::destroy(path),
+            Self::Credential { .. } | Self::Passphrase { .. } => Ok(()),
+        }
+    }
+}
+
+/// The domain key, in the HSM: what `given` and `words` make of it.
+pub(super) fn domain_key(mut given: File, words: impl Iterator<Item = OsString>) -> io::Result<Secret<32>> {
+    let words: Vec<OsString> = words.collect();
+    match &words[..] {
+        [kind] if kind == KEY => domain_key::read(&mut given),
+        [kind, stretching] if kind == PASSPHRASE => {
+            let stretching = stretching.to_str().unwrap_or_default().parse().map_err(io::Error::other)?;
+            passphrase::read(&mut given, &stretching)
+        }
+        _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -76,7 +137,11 @@ mod tests {
 
     #[test]
     fn a_source_is_read_as_it_was_said() {
-        let sources = [DomainKeySource::File { path: "/a b/key".into(), store: "/store".into() }];
+        let sources = [
+            DomainKeySource::File { path: "/a b/key".into(), store: "/store".into() },
+            DomainKeySource::Credential { path: "/run/credentials/key".into() },
+            DomainKeySource::Passphrase { from: "/dev/fd/63".into(), stretching: "/salt".into() },
+        ];
         for source in sources {
             let words = source.words();
             assert_eq!(DomainKeySource::read(words.clone()), Ok(source));

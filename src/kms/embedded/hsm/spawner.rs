@@ -1,13 +1,13 @@
 //! The HSM's parent, in its own process: it starts the HSM when it is asked to, ends it, and knows no key.
 //!
 //! ```text
-//! asked     1 start (the domain key must be there) | 2 start (it may be made)
-//! answered  0 pid u32 big-endian, with the front's end of the stream to the HSM | 1 why not, as text
+//! asked     1 start (the domain key must be there) | 2 start (it may be made) | 3 zeroize
+//! answered  0 pid u32 big-endian, with the front's end of the stream to the HSM | 1 why not, as text | 2 zeroized
 //! ```
 //! Whoever asks for a start has lost the HSM that ran before, which is killed first, whatever it does. When the front
 //! is gone, so is all of this.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,10 +26,14 @@ use super::source::{DomainKeySource, Opened};
 pub(super) const START: u8 = 1;
 /// What is asked for: an HSM, and a domain key for it if there is none.
 pub(super) const START_ANEW: u8 = 2;
+/// What is asked for: no HSM, and no domain key where one could be found.
+pub(super) const ZEROIZE: u8 = 3;
 /// How an answer begins that brings a stream.
 pub(super) const STARTED: u8 = 0;
 /// How an answer begins that says why not.
 pub(super) const FAILED: u8 = 1;
+/// The answer that says that neither HSM nor domain key are left.
+pub(super) const ZEROIZED: u8 = 2;
 /// Bytes of the longest answer.
 pub(super) const ANSWER_MAX: usize = 4096;
 
@@ -43,40 +47,59 @@ enum NotStarted {
 }
 
 /// The process: answers what the front asks until it is gone.
-pub(super) fn run(words: impl Iterator<Item = OsString>) -> io::Result<()> {
+pub(super) fn run(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
     seclusion::keep_descriptors_to_ourselves()?;
+    let memory = words.next().unwrap_or_default();
     let source = DomainKeySource::read(words).map_err(io::Error::other)?;
     let channel = Channel::from(seclusion::socket_of_stdout()?);
     let mut hsm = Running(None);
     loop {
         let mut asked = [0];
-        let may_make = match channel.receive(&mut asked)? {
-            (1, None) if asked == [START] => false,
-            (1, None) if asked == [START_ANEW] => true,
+        match channel.receive(&mut asked)? {
+            (1, None) => hsm.end(),
             (0, _) => return Ok(()),
             _ => return Err(io::ErrorKind::InvalidData.into()),
-        };
-        hsm.end();
-        match start(&source, may_make) {
-            Ok((child, stream)) => {
-                let answer = [&[STARTED][..], &child.id().to_be_bytes()].concat();
-                hsm.0 = Some(child);
-                channel.send(&answer, Some(stream.as_fd()))?;
-            }
-            Err(error) => {
-                let mut answer = [&[FAILED], error.to_string().as_bytes()].concat();
-                answer.truncate(ANSWER_MAX);
-                channel.send(&answer, None)?;
-            }
         }
+        let (answer, stream) = match asked {
+            [START] => hsm.started(start(&memory, &source, false)),
+            [START_ANEW] => hsm.started(start(&memory, &source, true)),
+            [ZEROIZE] => (zeroized(source.destroy()), None),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        channel.send(&answer, stream.as_ref().map(AsFd::as_fd))?;
     }
+}
+
+fn zeroized(outcome: io::Result<()>) -> Vec<u8> {
+    match outcome {
+        Ok(()) => vec![ZEROIZED],
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &impl ToString) -> Vec<u8> {
+    let mut answer = [&[FAILED], error.to_string().as_bytes()].concat();
+    answer.truncate(ANSWER_MAX);
+    answer
 }
 
 /// The HSM that runs; it ends when this does.
 struct Running(Option<Child>);
 
 impl Running {
+    /// Keeps the HSM that was started; what the front is answered.
+    fn started(&mut self, outcome: Result<(Child, UnixStream), NotStarted>) -> (Vec<u8>, Option<UnixStream>) {
+        match outcome {
+            Ok((child, stream)) => {
+                let answer = [&[STARTED][..], &child.id().to_be_bytes()].concat();
+                self.0 = Some(child);
+                (answer, Some(stream))
+            }
+            Err(error) => (failed(&error), None),
+        }
+    }
+
     /// Kills it, stopped or stuck as it may be, and waits until it is gone.
     fn end(&mut self) {
         if let Some(mut child) = self.0.take() {
@@ -93,10 +116,11 @@ impl Drop for Running {
     }
 }
 
-fn start(source: &DomainKeySource, may_make: bool) -> Result<(Child, UnixStream), NotStarted> {
+fn start(memory: &OsStr, source: &DomainKeySource, may_make: bool) -> Result<(Child, UnixStream), NotStarted> {
     let Opened { descriptor, words } = source.open(may_make, make_domain_key)?;
     let (front, own) = UnixStream::pair()?;
-    let child = program(HSM).args(words).current_dir("/").stdin(descriptor).stdout(OwnedFd::from(own)).spawn()?;
+    let child =
+        program(HSM).arg(memory).args(words).current_dir("/").stdin(descriptor).stdout(OwnedFd::from(own)).spawn()?;
     Ok((child, front))
 }
 

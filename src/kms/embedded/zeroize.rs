@@ -1,0 +1,74 @@
+//! The HSM part zeroized, and initialised again.
+//!
+//! Zeroized, there is no HSM: its process was killed, its memory is gone with it, and no other starts, over restarts too,
+//! until somebody says so. A domain key that lies in a file of ours is destroyed with it; a credential or a passphrase is
+//! not ours to destroy. Keys can still be looked at. Initialising reads the domain key from where it came from before,
+//! where it has to be put back first if it was destroyed.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::kms::{KmsError, Principal};
+
+use super::access_keys::judge_right;
+use super::admin::on_nothing;
+use super::operation::Operation;
+use super::{Embedded, refusal, store};
+
+/// In the store's directory, for as long as the HSM is zeroized.
+const MARK: &str = "zeroized";
+
+/// Whether the HSM of the store in `dir` was zeroized. What there is no store for was not.
+pub(super) fn is_zeroized(dir: &Path) -> io::Result<bool> {
+    Ok(store::exists(dir)? && mark(dir).try_exists()?)
+}
+
+impl Embedded {
+    /// Ends the HSM and leaves no clear key behind; a domain key that lies in a file is destroyed. Nothing that is sealed
+    /// can be opened from here on, until [`Embedded::initialise`].
+    ///
+    /// # Errors
+    /// Where the caller is not root, or something stays behind: the text says what. The HSM is gone even then.
+    pub fn zeroize(&self, caller: &Principal) -> Result<(), KmsError> {
+        let call = on_nothing(caller.into(), Operation::ZeroizeHsm);
+        self.change_hsm(&call, || {
+            judge_right(&call)?;
+            // The HSM first: whatever the disk does, it must not live on.
+            let destroyed = self.hsm.zeroize();
+            set_mark(&self.dir).map_err(|error| refusal::internal(&error))?;
+            Ok(destroyed?)
+        })
+    }
+
+    /// Has the domain key read again, after which everything is as it was. Where the HSM was not zeroized, this changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// Where the caller is not root, the domain key is not there, or it is not the one of this store.
+    pub fn initialise(&self, caller: &Principal) -> Result<(), KmsError> {
+        let call = on_nothing(caller.into(), Operation::InitialiseHsm);
+        self.change_hsm(&call, || {
+            judge_right(&call)?;
+            self.hsm.initialise()?;
+            remove_mark(&self.dir).map_err(|error| refusal::internal(&error))
+        })
+    }
+}
+
+fn mark(dir: &Path) -> PathBuf {
+    dir.join(MARK)
+}
+
+fn set_mark(dir: &Path) -> io::Result<()> {
+    File::create(mark(dir))?.sync_all()?;
+    File::open(dir)?.sync_all()
+}
+
+fn remove_mark(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(mark(dir)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => File::open(dir)?.sync_all(),
+    }
+}
