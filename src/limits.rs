@@ -108,6 +108,7 @@ pub const HSM_MESSAGE_MAX: usize = 32 << 10;
 /// How long the HSM may take over one request. It computes for microseconds, but for a wrapping key of 4,096 bits, which
 /// takes up to seconds where the machine is busy; one that has not answered by then is stuck.
 pub const HSM_ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+
 /// Memory for keys that the HSM has from its start, since it can get no other of the best kind later: requests and answers of
 /// the longest, and what lies between.
 pub const HSM_KEY_MEMORY_BYTES: usize = 8 * HSM_MESSAGE_MAX;

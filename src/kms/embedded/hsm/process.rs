@@ -39,7 +39,7 @@ pub fn run_as_named() -> Option<ExitCode> {
     let outcome = match words.next()?.to_str()? {
         PARENT => spawner::run(words),
         HSM => run_hsm(words),
-        MAKER => make_domain_key(),
+        MAKER => make_domain_key(words),
         _ => return None,
     };
     Some(match outcome {
@@ -52,8 +52,9 @@ pub fn run_as_named() -> Option<ExitCode> {
     })
 }
 
-fn make_domain_key() -> io::Result<()> {
+fn make_domain_key(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
+    reserve_memory(words.next())?;
     domain_key::fill(&mut File::from(seclusion::socket_of_stdout()?))
 }
 

@@ -117,7 +117,7 @@ impl Drop for Running {
 }
 
 fn start(memory: &OsStr, source: &DomainKeySource, may_make: bool) -> Result<(Child, UnixStream), NotStarted> {
-    let Opened { descriptor, words } = source.open(may_make, make_domain_key)?;
+    let Opened { descriptor, words } = source.open(may_make, |file| make_domain_key(memory, file))?;
     let (front, own) = UnixStream::pair()?;
     let child =
         program(HSM).arg(memory).args(words).current_dir("/").stdin(descriptor).stdout(OwnedFd::from(own)).spawn()?;
@@ -125,8 +125,8 @@ fn start(memory: &OsStr, source: &DomainKeySource, may_make: bool) -> Result<(Ch
 }
 
 /// Has another process write a new domain key into `file`, durably.
-fn make_domain_key(file: &mut File) -> io::Result<()> {
-    let status = program(MAKER).stdin(Stdio::null()).stdout(file.try_clone()?).status()?;
+fn make_domain_key(memory: &OsStr, file: &mut File) -> io::Result<()> {
+    let status = program(MAKER).arg(memory).stdin(Stdio::null()).stdout(file.try_clone()?).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other("the process that makes it failed")) }
 }
 
