@@ -14,7 +14,7 @@ use crate::block::file::Access;
 use crate::block::{BlockDevice, BlockError, Caching};
 use crate::kms::{KeyName, KmsError, Principal};
 use crate::names::VolumeId;
-use crate::volume::{Backup, Record, Resealed, Rollback, Unverified, VolumeError};
+use crate::volume::{Backup, Record, Resealed, Rollback, Unverified, Verified, VolumeError};
 
 impl Registry {
     /// Has the KMS seal a volume's data key under another key, attached or not.
@@ -40,6 +40,8 @@ impl Registry {
         let id = self.resolve(volume)?;
         let (record, header) = match self.attachment(&id)? {
             Some(attachment) => {
+                // Not while a rewrap has written one copy and not the other.
+                let _alone = attachment.parts.header_lock.lock();
                 let record = self.record_of(&id)?;
                 let header = inside(&attachment, |device| self.read_header(&record, device))?;
                 (record, header)
@@ -80,7 +82,7 @@ impl Registry {
         let header = self.read_header(&record, &*backing.device)?;
         let resealed = self.reseal(&record, header, caller, to)?;
         let written = resealed.write(&*backing.device, &record).map_err(|source| of_volume(&record, source))?;
-        self.remember(id, &written, |_| ())
+        self.settle_header(&record, &written)
     }
 
     fn rewrap_attached(
@@ -99,7 +101,7 @@ impl Registry {
         let resealed = self.reseal(&record, header, caller, to)?;
         inside(attachment, |device| {
             let written = resealed.write(device, &record).map_err(|source| of_volume(&record, source))?;
-            self.remember(id, &written, |_| ())
+            self.settle_header(&record, &written)
         })
     }
 
@@ -146,7 +148,14 @@ impl Registry {
             source => AttachError::of_volume(&record.name, key.clone(), source),
         })?;
         let restored = backup.restore(&*backing.device, &data_key, &record, rollback).map_err(refused)?;
-        self.remember(id, &restored, |_| ())
+        self.settle_header(&record, &restored)
+    }
+
+    /// Remembers a header that was written, and records what was accepted of the one that it came from.
+    fn settle_header(&self, record: &Record, written: &Verified) -> Result<(), AttachError> {
+        self.remember(&record.id, written, |_| ())?;
+        self.report_standing(record, written.standing());
+        Ok(())
     }
 
     pub(super) fn record_of(&self, id: &VolumeId) -> Result<Record, AttachError> {
@@ -184,9 +193,17 @@ fn inside<T>(
     if !attachment.enter() {
         return Err(AttachError::Detaching(attachment.parts.record.name.clone()));
     }
-    let outcome = work(&*attachment.parts.backing);
-    attachment.leave();
-    outcome
+    let _entered = Entered(attachment);
+    work(&*attachment.parts.backing)
+}
+
+/// Leaves what was entered, whatever happens: a request that never ends would hold up every detach.
+struct Entered<'a>(&'a Attachment);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 /// Whether the KMS knows no key of the new name (and not: the old key has gone).

@@ -298,7 +298,7 @@ impl Registry {
     }
 
     /// Logs how a header stood to its record, and records what was accepted although it differs.
-    fn report_standing(&self, record: &Record, standing: Standing) {
+    pub(super) fn report_standing(&self, record: &Record, standing: Standing) {
         let happening = match standing {
             Standing::Same | Standing::Unknown => return,
             Standing::Ahead => {

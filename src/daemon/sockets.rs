@@ -162,7 +162,6 @@ impl Drop for Made {
     }
 }
 
-/// The directory that `socket` is to lie in. Others may pass through it: the socket itself decides who is admitted.
 /// Makes the directories of the sockets that are made here, where they are absent.
 pub(super) fn make_directories(config: &Config) -> Result<(), DaemonError> {
     if std::env::var_os("LISTEN_FDS").is_none() {
@@ -175,6 +174,7 @@ pub(super) fn make_directories(config: &Config) -> Result<(), DaemonError> {
     of_kms.try_for_each(|path| make_directory(path))
 }
 
+/// The directory that `socket` is to lie in. Others may pass through it: the socket itself decides who is admitted.
 fn make_directory(socket: &Path) -> Result<(), DaemonError> {
     let failed = |source| DaemonError::Socket { path: socket.to_owned(), source };
     let directory = socket.parent().ok_or_else(|| failed(ErrorKind::InvalidInput.into()))?;

@@ -1,7 +1,7 @@
 //! The vector registers, through which copies of secrets go: `memcpy` moves 16 to 64 bytes in one, the cipher keeps round
 //! keys there. A thread that then waits keeps them for as long as it waits, and they are in every core of it.
 
-/// Zeros all vector registers of this thread.
+/// Zeros all vector registers of this thread, on x86-64.
 #[inline]
 pub(crate) fn wipe() {
     #[cfg(target_arch = "x86_64")]
@@ -20,6 +20,27 @@ mod x86 {
         } else if is_x86_feature_detected!("avx") {
             // SAFETY: the processor has the instructions.
             unsafe { first_16() }
+        } else {
+            halves()
+        }
+    }
+
+    /// Registers 0 to 15 of a processor that has no more than their first 16 bytes.
+    #[inline]
+    fn halves() {
+        // SAFETY: every processor of this kind has the instructions, which zero these registers and do nothing else.
+        unsafe {
+            asm!(
+                "pxor xmm0, xmm0", "pxor xmm1, xmm1", "pxor xmm2, xmm2", "pxor xmm3, xmm3",
+                "pxor xmm4, xmm4", "pxor xmm5, xmm5", "pxor xmm6, xmm6", "pxor xmm7, xmm7",
+                "pxor xmm8, xmm8", "pxor xmm9, xmm9", "pxor xmm10, xmm10", "pxor xmm11, xmm11",
+                "pxor xmm12, xmm12", "pxor xmm13, xmm13", "pxor xmm14, xmm14", "pxor xmm15, xmm15",
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+                out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+                options(nomem, nostack, preserves_flags)
+            );
         }
     }
 

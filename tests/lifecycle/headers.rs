@@ -114,6 +114,8 @@ fn an_older_header_is_a_rollback_and_one_of_another_volume_or_key_is_refused_wha
     let older = restore(&world, &backup, Rollback::Refuse).expect_err("older than recorded");
     assert_eq!((older.exit_code(), older.code()), (7, "volume.rollback"));
     restore(&world, &backup, Rollback::Accept).expect("accepted");
+    let told = |event: &serde_json::Value| event["detail"]["event"] == "acceptRollback";
+    assert!(world.events().iter().any(told), "what is accepted is recorded");
     world.attach("db").expect("no alarm afterwards");
     world.detach("db").expect("detached");
 

@@ -28,8 +28,9 @@ const UNITS: [usize; 4] = [512, 1024, 2048, 4096];
 /// Memory is aligned to this where a transfer is to go straight: the largest unit, so it will do for each.
 const PAGE: usize = 4096;
 
-/// How much goes through a thread's buffer at once: more than any request that comes with others in one buffer.
-const BOUNCED: usize = 128 << 10;
+/// How much goes through a thread's buffer at once: as much as any request that comes with others in one buffer. A thread keeps
+/// it for as long as it lives, beside what is charged to requests: a connection and its workers a mebibyte at the most.
+const BOUNCED: usize = 64 << 10;
 
 /// A second opening of a backing, around the page cache.
 #[derive(Debug)]
