@@ -6,7 +6,7 @@
 use std::fs::{DirBuilder, Permissions, set_permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -186,8 +186,12 @@ fn make_directory(socket: &Path) -> Result<(), DaemonError> {
 }
 
 fn give_to_group(socket: &Path, group: Option<u32>) -> Result<(), DaemonError> {
+    // Where it is the daemon's own, it has been given already, and the unit takes chown away.
+    let given = |group| std::fs::metadata(socket).is_ok_and(|made| made.gid() == group);
     match group {
-        Some(_) => chown(socket, None, group).map_err(|source| DaemonError::Socket { path: socket.to_owned(), source }),
-        None => Ok(()),
+        Some(id) if !given(id) => {
+            chown(socket, None, group).map_err(|source| DaemonError::Socket { path: socket.to_owned(), source })
+        }
+        _ => Ok(()),
     }
 }

@@ -7,4 +7,5 @@ mod life;
 mod requests;
 mod start;
 mod support;
+mod unit;
 mod words;
