@@ -34,7 +34,7 @@ fn the_kernels_device_is_measured_where_there_is_one_and_given_back() {
     guest.must("mkdir /tmp/data");
     // What the program starts knows no LD_LIBRARY_PATH.
     guest.must("mkdir -p /lib && for library in /mnt/*.so*; do [ -e /lib/${library##*/} ] || cp $library /lib/; done");
-    let bench = "/mnt/envol bench --dir /tmp/data --size 4M --rounds 1 --seconds 0.02 --json";
+    let bench = "/mnt/envol bench --dir /tmp/data --size 4M --rounds 1 --seconds 0.2 --json";
     guest.must(&format!("{bench} >/tmp/report 2>/tmp/errors || {{ cat /tmp/errors; false; }}"));
     let report: Value = serde_json::from_str(&guest.must("cat /tmp/report")).expect("one document");
     let kernel = report["rungs"].as_array().expect("rungs").last().expect("rungs");
