@@ -247,3 +247,28 @@ fn new_material_waits_for_a_rotation_and_the_old_one_stays() {
     assert_eq!(state(&kms, &key), KeyState::Enabled);
     assert_eq!(kms.decrypt_bytes(&caller(), None, &old, &none).expect("opened").plaintext.expose(), b"old");
 }
+
+#[test]
+fn waiting_material_that_expired_makes_room_for_another() {
+    let world = World::new();
+    let kms = world.open();
+    let key: KeyName = kms.create(&caller(), &external(KeySpec::Symmetric)).expect("made").arn.into();
+    let new = |brought: &mut KeyMaterial<'_>| brought.kind = Some(ImportType::New);
+    import(&kms, &key, &[1; 32], |_| {}).expect("imported");
+    let passing = |brought: &mut KeyMaterial<'_>| {
+        new(brought);
+        brought.valid_to = Some(at(100));
+    };
+    import(&kms, &key, &[2; 32], passing).expect("imported");
+    world.pass_seconds(99);
+    let waits = format!("KMSInvalidStateException: There is key material pending rotation for the key: {key}.");
+    assert_eq!(refusal(import(&kms, &key, &[3; 32], new)), waits);
+    world.pass_seconds(1);
+    assert_eq!(state(&kms, &key), KeyState::Enabled, "what only waited is not missed");
+    let none = format!("KMSInvalidStateException: No available key material pending rotation for the key: {key}.");
+    assert_eq!(refusal(kms.rotate_key_on_demand(&caller(), &key)), none);
+    let third = import(&kms, &key, &[3; 32], new).expect("imported");
+    kms.rotate_key_on_demand(&caller(), &key).expect("rotated");
+    let sealed = kms.encrypt(&caller(), &key, b"text", &EncryptionContext::default()).expect("sealed");
+    assert_eq!(sealed.material, third);
+}

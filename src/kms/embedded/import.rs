@@ -273,7 +273,7 @@ fn place(key: &mut Found, brought: &KeyMaterial<'_>, id: MaterialId, now: Timest
                 record.materials.push(material);
             } else if record.spec != KeySpec::Symmetric {
                 return Err(refusal::incorrect_material());
-            } else if record.pending.is_some() {
+            } else if record.pending.as_ref().is_some_and(MaterialRecord::is_present) {
                 return Err(refusal::material_waits(&key.arn));
             } else {
                 record.pending = Some(material);
