@@ -78,8 +78,9 @@ pub const KMS_HEAD_MAX: usize = 16 << 10;
 /// Bytes of an error's text and of a client's name in a line of the audit log, as CloudTrail has it.
 pub const AUDIT_TEXT_MAX: usize = 1 << 10;
 
-/// Uses of keys after which the last ones are written into the store: so many lines of the log, 20 MiB, are read when it is opened.
-pub const KEY_USES_UNSAVED_MAX: usize = 16_384;
+/// Growth of the audit log after which the last uses of keys are written into the store: so much of the log is read when it is
+/// opened, and what came while they were written.
+pub const AUDIT_LOG_REREAD_MAX: u64 = 16 << 20;
 
 /// How long an import token is good for, as AWS has it.
 pub const IMPORT_TOKEN_SECONDS: i64 = 24 * 3600;

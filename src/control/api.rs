@@ -340,6 +340,9 @@ pub struct Hardening {
     pub missing: Vec<String>,
 }
 
+/// The header of `GET /v1/audit`'s answer that counts lines of the log that are no record, and were passed over.
+pub const UNREADABLE_LINES: &str = "envol-unreadable-lines";
+
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {

@@ -1,4 +1,6 @@
 //! `GET /v1/audit`: records of the embedded KMS's audit log, found by key, principal, volume and time.
+//!
+//! How many lines of the log are no record, and were passed over, is in a header of the answer.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -7,10 +9,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Operated;
 use super::extract::{CalledBy, NamedEvent, volume_ref};
 use super::problem::{Fault, Refused};
 use super::work::carry_out;
+use super::{Operated, api};
 use crate::attach::VolumeRef;
 use crate::kms::embedded::AuditFilter;
 use crate::limits;
@@ -38,7 +40,7 @@ pub(super) async fn list(
     State(operated): Shared,
     CalledBy(caller): CalledBy,
     asked: Result<Query<Asked>, QueryRejection>,
-) -> Result<Json<Vec<Value>>, Refused> {
+) -> Result<([(&'static str, String); 1], Json<Vec<Value>>), Refused> {
     let bad = |text: String| Refused::new(Fault::Usage, "request.bad_query", text);
     let Query(asked) = asked.map_err(|error| bad(error.body_text()))?;
     let most = asked.limit.unwrap_or(limits::AUDIT_RECORDS_USUAL);
@@ -49,7 +51,8 @@ pub(super) async fn list(
         let volume = asked.volume.map(|word| volume_id(&operated, &word)).transpose()?;
         let Asked { key, principal, since, until, .. } = asked;
         let filter = AuditFilter { key, principal, volume, since, until };
-        Ok(Json(operated.keys.audit_records(&caller, &filter, most)?))
+        let found = operated.keys.audit_records(&caller, &filter, most)?;
+        Ok(([(api::UNREADABLE_LINES, found.unreadable.to_string())], Json(found.records)))
     })
     .await
 }

@@ -57,6 +57,23 @@ impl Client {
         runtime()?.block_on(async { whole(exchange(&self.socket, request).await?).await })
     }
 
+    /// As [`Client::get`], with what the answer's header `name` says.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn get_with_header<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        name: &str,
+    ) -> Result<(T, Option<String>), ClientError> {
+        let request = request(Method::GET, path, Bytes::new())?;
+        runtime()?.block_on(async {
+            let response = exchange(&self.socket, request).await?;
+            let header = response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            Ok((whole(response).await?, header))
+        })
+    }
+
     /// `METHOD path` with `body` as JSON, where METHOD is POST, PUT or DELETE. An answer without a body is JSON's null.
     ///
     /// # Errors

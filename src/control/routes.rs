@@ -205,7 +205,8 @@ fn of_access_keys() -> Vec<Route> {
 }
 
 fn of_audit() -> Vec<Route> {
-    let found = "The newest records of the audit log that pass, oldest first.";
+    let found = "The newest records of the audit log that pass, oldest first. The header `envol-unreadable-lines` counts lines \
+                 that are no record.";
     vec![
         Route::get("/v1/audit", found, audit::list).words(audit::PARAMETERS).answers(Shape::list_of_any()),
         Route::get("/v1/audit/{event}", "One record of the audit log, by its event id.", audit::show)

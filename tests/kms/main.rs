@@ -11,6 +11,7 @@ mod hsm;
 mod imported;
 mod keys;
 mod kill;
+mod last_use;
 mod lists;
 mod mac;
 mod managed;

@@ -1,6 +1,6 @@
 //! The audit log of a daemon that is killed, and what the command line finds in it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -60,4 +60,25 @@ fn the_command_line_finds_records_by_volume_key_principal_and_time() {
     assert_eq!(daemon.refused(3, ["audit", "show", "none"])["kms_exception"], "NotFoundException");
     assert_eq!(daemon.refused(3, ["audit", "list", "--volume", "none"])["code"], "volume.not_found");
     assert_ne!(newest, Value::Null);
+}
+
+#[test]
+fn a_look_at_the_daemon_is_no_call_and_lines_that_are_no_records_are_told_of() {
+    let world = World::new();
+    let daemon = &world.daemon;
+    let path = daemon.path().join("state/kms/audit.ndjson");
+    daemon.json(["key", "list"]);
+    let before = std::fs::read(&path).expect("there");
+    assert!(before.ends_with(b"}\n"), "key list is a call");
+    daemon.json(["status"]);
+    assert_eq!(std::fs::read(&path).expect("there"), before);
+    let said = |words: &[&str]| String::from_utf8(daemon.envol(words).stderr).expect("text");
+    assert_eq!(said(&["audit", "list"]), "");
+    let mut log = std::fs::OpenOptions::new().append(true).open(&path).expect("there");
+    log.write_all(b"\xff\n{\n").expect("written");
+    // The line of this call is behind them.
+    daemon.json(["key", "list"]);
+    let note = "warning: lines of the audit log that are no records, and were passed over: 2\n";
+    assert_eq!(said(&["audit", "list"]), note);
+    assert_eq!(daemon.json(["audit", "list", "--limit", "2"])[0]["eventName"], "ListKeys");
 }

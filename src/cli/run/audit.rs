@@ -8,12 +8,20 @@ use crate::cli::args::{AuditCommand, AuditListArgs};
 use crate::cli::error::CliError;
 use crate::cli::render::{audit_card, audit_list};
 use crate::cli::route::{query, route};
+use crate::control::api;
 
 pub(super) fn run(session: &Session, command: AuditCommand) -> Result<(), CliError> {
     let console = session.console;
     match command {
         AuditCommand::List(args) => {
-            let records: Vec<Value> = session.client.get(&(route(&["audit"]) + &asked(args)))?;
+            let path = route(&["audit"]) + &asked(args);
+            let (records, unreadable): (Vec<Value>, _) =
+                session.client.get_with_header(&path, api::UNREADABLE_LINES)?;
+            if let Some(lines) = unreadable.filter(|lines| lines != "0") {
+                console.note(&format!(
+                    "warning: lines of the audit log that are no records, and were passed over: {lines}"
+                ));
+            }
             console.answer(&records, |records| audit_list(records))
         }
         AuditCommand::Show(args) => {

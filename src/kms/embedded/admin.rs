@@ -110,6 +110,15 @@ impl Embedded {
         })
     }
 
+    /// Every key, described for whoever looks at the daemon as a whole: no call to the KMS, so it leaves no record.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn all_keys(&self) -> Result<Vec<KeyMetadata>, KmsError> {
+        self.pass_time(self.now())?;
+        self.describe_all(&self.store.view()?)
+    }
+
     /// EnableKey.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ impl Embedded {
         let mut trail = Trail::new(now, calls.first());
         let outcome = work(&mut trail);
         if outcome.is_ok() {
-            calls.iter().for_each(|call| self.last_uses.note(call, &trail, &self.identity));
+            calls.iter().for_each(|call| self.last_uses.note(call, &trail));
         }
         let ticket = self.audit.record(&self.identity, calls, &trail, outcome.as_ref().err());
         (outcome, ticket)
@@ -140,10 +140,8 @@ impl Embedded {
     /// Answers once the lines are durable, while others go on; every call ends here.
     fn answer<T>(&self, calls: &[Call<'_>], (outcome, ticket): (Result<T, KmsError>, Ticket)) -> Result<T, KmsError> {
         self.audit.wait(&ticket).map_err(|lost| refusal::internal(&lost))?;
-        if self.last_uses.are_many() {
-            self.save_last_uses()?;
-        }
         calls.iter().filter_map(|call| call.caller.request).for_each(SignedRequest::set_recorded);
+        self.last_uses.keep_up(self.audit.durable());
         outcome
     }
 
@@ -287,6 +285,9 @@ impl Embedded {
     }
 
     fn record_passing(&self, now: Timestamp, service: &Principal, id: Uuid, operation: Operation) -> Ticket {
+        if operation == Operation::DeleteKey {
+            self.last_uses.forget(id);
+        }
         let call = on_nothing(Caller::from(service), operation);
         let mut trail = Trail::new(now, None);
         trail.resources.push(self.identity.key_arn(id).to_string());

@@ -1,27 +1,29 @@
 //! GetKeyLastUsage: the last cryptographic operation that each key was used for with success.
 //!
-//! It is kept in memory and follows from the audit log, whose records are durable before calls are answered. From time
-//! to time it is written into the store together with how far in the log it goes; when the store is opened, the lines
-//! behind that are read again. So no Decrypt writes to the store, and nothing is forgotten in a crash.
+//! It is kept in memory and follows from the audit log, whose records are durable before calls are answered. Whenever the
+//! log has grown by so much, it is written into the store together with how far in the log it goes; when the store is
+//! opened, the lines behind that are read again. So no Decrypt writes to the store, nothing is forgotten in a crash, and
+//! how long opening takes does not depend on the age of the log. The regions share it, as they share the log.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::kms::{KeyName, KmsError};
 use crate::limits;
-use crate::sync::Mutex;
+use crate::sync::{Arc, Mutex};
 
 use super::admin::on_key;
 use super::audit::{AuditLog, Call};
 use super::call::Trail;
 use super::caller::Caller;
 use super::operation::Operation;
-use super::store::{Store, StoreError};
-use super::{Embedded, Identity, OpenError, refusal};
+use super::store::Store;
+use super::{Embedded, OpenError};
 
 /// The last use of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +49,17 @@ pub struct KeyLastUsage {
     pub last: Option<LastUse>,
 }
 
-/// The last uses of a region's keys.
-pub(super) struct LastUses(Mutex<Known>);
+/// The last uses of the keys of all regions.
+pub(super) struct LastUses {
+    known: Mutex<Known>,
+    /// That of the KMS's own region.
+    store: Arc<Store>,
+}
 
 struct Known {
     of_key: HashMap<Uuid, LastUse>,
-    /// Uses since they were last written into the store.
-    unsaved: usize,
+    /// How far the log went when they were last written into the store, or that was tried.
+    until: u64,
 }
 
 /// A line of the log, as far as it counts here.
@@ -78,24 +84,25 @@ struct Resource {
 
 impl LastUses {
     /// What the store knows, brought up to date from the log.
-    pub(super) fn load(store: &Store, audit: &AuditLog, identity: &Identity) -> Result<Self, OpenError> {
-        let (mut of_key, until) = store.last_uses()?;
+    pub(super) fn load(store: Arc<Store>, audit: &AuditLog) -> Result<Self, OpenError> {
+        let (of_key, until) = store.last_uses()?;
+        let mut known = Known { of_key, until };
+        let mut unreadable = 0_u64;
         for line in audit.lines_from(until).map_err(OpenError::AuditLog)? {
             let line = line.map_err(OpenError::AuditLog)?;
-            // A line that is no record of ours is nobody's use of a key; reading the log itself tells of it.
-            let Ok(line) = serde_json::from_str::<Line>(&line) else { continue };
-            if line.error_code.is_none() && uses_key(&line.event_name) {
-                let time = line.event_time;
-                let used = LastUse { operation: line.event_name, time, event: line.event, request: line.request };
-                let keys = line.resources.iter().filter_map(|resource| key_of(&resource.arn, identity));
-                of_key.extend(keys.map(|key| (key, used.clone())));
+            match serde_json::from_slice(&line) {
+                Ok(line) => known.learn(line),
+                Err(_) => unreadable += 1,
             }
         }
-        Ok(Self(Mutex::new(Known { of_key, unsaved: 0 })))
+        if unreadable > 0 {
+            warn!(lines = unreadable, from = until, "lines of the audit log are no records, and are passed over");
+        }
+        Ok(Self { known: Mutex::new(known), store })
     }
 
     /// Notes that the call has used the keys of its trail.
-    pub(super) fn note(&self, call: &Call<'_>, trail: &Trail, identity: &Identity) {
+    pub(super) fn note(&self, call: &Call<'_>, trail: &Trail) {
         if !uses_key(call.operation.name()) {
             return;
         }
@@ -105,29 +112,50 @@ impl LastUses {
             event: trail.event,
             request: trail.request,
         };
-        let mut known = self.0.lock();
-        let keys = trail.resources.iter().filter_map(|arn| key_of(arn, identity));
-        known.of_key.extend(keys.map(|key| (key, used.clone())));
-        known.unsaved += 1;
+        let keys = trail.resources.iter().filter_map(|arn| key_of(arn));
+        self.known.lock().of_key.extend(keys.map(|key| (key, used.clone())));
     }
 
-    /// Whether it is time to write them into the store.
-    pub(super) fn are_many(&self) -> bool {
-        self.0.lock().unsaved >= limits::KEY_USES_UNSAVED_MAX
+    /// Forgets a key that is gone.
+    pub(super) fn forget(&self, key: Uuid) {
+        self.known.lock().of_key.remove(&key);
     }
 
     fn of(&self, key: Uuid) -> Option<LastUse> {
-        self.0.lock().of_key.get(&key).cloned()
+        self.known.lock().of_key.get(&key).cloned()
     }
 
-    /// Writes all of them into the store. Uses are noted before their lines are added, so none is behind `until`.
-    pub(super) fn save(&self, store: &Store, until: u64) -> Result<(), StoreError> {
+    /// Writes all of them into the store if the log, durable up to `until`, has grown by much since that was last done.
+    /// Uses are noted before their lines are added, so none is missing of those before `until`.
+    ///
+    /// Should it fail, no call fails with it: more of the log is read at the next opening, and it is tried again when the
+    /// log has grown by as much once more.
+    pub(super) fn keep_up(&self, until: u64) {
         let all: Vec<(Uuid, LastUse)> = {
-            let mut known = self.0.lock();
-            known.unsaved = 0;
+            let mut known = self.known.lock();
+            // A log that was shortened by somebody else has all of it to be read again.
+            if until.checked_sub(known.until).is_some_and(|grown| grown < limits::AUDIT_LOG_REREAD_MAX) {
+                return;
+            }
+            known.until = until;
             known.of_key.iter().map(|(key, used)| (*key, used.clone())).collect()
         };
-        store.put_last_uses(&all, until)
+        if let Err(error) = self.store.put_last_uses(&all, until) {
+            error!(%error, "the last uses of keys cannot be written into the store; they stay known from the audit log");
+        }
+    }
+}
+
+impl Known {
+    fn learn(&mut self, line: Line) {
+        let keys = line.resources.iter().filter_map(|resource| key_of(&resource.arn));
+        if line.event_name == Operation::DeleteKey.name() {
+            keys.for_each(|key| drop(self.of_key.remove(&key)));
+        } else if line.error_code.is_none() && uses_key(&line.event_name) {
+            let (time, event, request) = (line.event_time, line.event, line.request);
+            let used = LastUse { operation: line.event_name, time, event, request };
+            self.of_key.extend(keys.map(|key| (key, used.clone())));
+        }
     }
 }
 
@@ -143,12 +171,6 @@ impl Embedded {
             let (key_id, created) = (key.id.to_string(), key.record.created.into());
             Ok(KeyLastUsage { key_id, created, last: self.last_uses.of(key.id) })
         })
-    }
-
-    /// Writes the last uses into the store, so that few lines of the log are read when it is opened.
-    pub(super) fn save_last_uses(&self) -> Result<(), KmsError> {
-        let until = self.audit.durable();
-        self.last_uses.save(&self.store, until).map_err(|error| refusal::internal(&error))
     }
 }
 
@@ -166,8 +188,8 @@ fn uses_key(operation: &str) -> bool {
     USES.contains(&operation)
 }
 
-/// The key whose ARN it is, where it is one of this region.
-fn key_of(arn: &str, identity: &Identity) -> Option<Uuid> {
-    let id = arn.strip_prefix(&identity.arn("key/"))?;
+/// The key whose ARN it is; no two regions have keys of one id.
+fn key_of(arn: &str) -> Option<Uuid> {
+    let (_, id) = arn.rsplit_once(":key/")?;
     Uuid::try_parse(id).ok()
 }

@@ -34,7 +34,7 @@ mod zeroize;
 
 pub use access_keys::{AccessKey, NewAccessKey};
 pub use admin::NewKey;
-pub use audit::AuditFilter;
+pub use audit::{AuditFilter, AuditRecords};
 pub use caller::{Caller, SignedRequest};
 pub use domain_key::DomainKeyError;
 pub use import::{ImportParameters, ImportType, KeyMaterial};
@@ -212,7 +212,7 @@ pub enum OpenError {
 
 /// The embedded KMS, in one region.
 pub struct Embedded {
-    store: Store,
+    store: Arc<Store>,
     hsm: Arc<hsm::Client>,
     audit: Arc<AuditLog>,
     identity: Identity,
@@ -221,8 +221,8 @@ pub struct Embedded {
     order: RwLock<()>,
     /// When the next key goes or is rotated, or earlier.
     next_due: Mutex<Option<Timestamp>>,
-    /// What each key was last used for.
-    last_uses: LastUses,
+    /// What each key was last used for, in whatever region.
+    last_uses: Arc<LastUses>,
     /// Where the store lies.
     dir: PathBuf,
     /// The same account in other regions, as far as they have been asked for.
@@ -255,28 +255,31 @@ impl Embedded {
         if zeroize::is_zeroized(dir).map_err(failed)? {
             hsm.stay_zeroized();
         }
-        let audit = AuditLog::open(dir).map_err(OpenError::AuditLog)?;
-        Self::in_place(dir, Arc::new(hsm), Arc::new(audit), identity, clock)
+        let audit = Arc::new(AuditLog::open(dir).map_err(OpenError::AuditLog)?);
+        let store = open_store(dir, &hsm, &identity)?;
+        let last_uses = Arc::new(LastUses::load(Arc::clone(&store), &audit)?);
+        let next_due = Mutex::new(call::next_due(&store.view()?)?);
+        let (dir, order, regions) = (dir.to_owned(), RwLock::new(()), Regions::default());
+        let hsm = Arc::new(hsm);
+        Ok(Self { store, hsm, audit, identity, clock, order, next_due, last_uses, dir, regions })
     }
 
-    /// Opens the store in `dir`, which is there.
-    fn in_place(
-        dir: &Path,
-        hsm: Arc<hsm::Client>,
-        audit: Arc<AuditLog>,
-        identity: Identity,
-        clock: Clock,
-    ) -> Result<Self, OpenError> {
-        let check_value = match hsm.check_value() {
-            Err(HsmError::Zeroized) => None,
-            outcome => Some(outcome?),
-        };
-        let store = Store::open(dir, &identity, check_value.as_ref())?;
-        hsm.expect(store.check_value()?);
+    /// Opens the store of the same KMS in `dir`, which is there, with other keys.
+    fn beside(&self, dir: &Path, identity: Identity) -> Result<Self, OpenError> {
+        let store = open_store(dir, &self.hsm, &identity)?;
         let next_due = Mutex::new(call::next_due(&store.view()?)?);
-        let last_uses = LastUses::load(&store, &audit, &identity)?;
-        let (dir, order, regions) = (dir.to_owned(), RwLock::new(()), Regions::default());
-        Ok(Self { store, hsm, audit, identity, clock, order, next_due, last_uses, dir, regions })
+        Ok(Self {
+            store,
+            hsm: Arc::clone(&self.hsm),
+            audit: Arc::clone(&self.audit),
+            identity,
+            clock: Arc::clone(&self.clock),
+            order: RwLock::new(()),
+            next_due,
+            last_uses: Arc::clone(&self.last_uses),
+            dir: dir.to_owned(),
+            regions: Regions::default(),
+        })
     }
 
     /// The time, by this KMS's clock.
@@ -303,6 +306,17 @@ impl From<StoreError> for KmsError {
     fn from(error: StoreError) -> Self {
         refusal::internal(&error)
     }
+}
+
+/// Opens the store in `dir`, whose domain key the HSM must have.
+fn open_store(dir: &Path, hsm: &hsm::Client, identity: &Identity) -> Result<Arc<Store>, OpenError> {
+    let check_value = match hsm.check_value() {
+        Err(HsmError::Zeroized) => None,
+        outcome => Some(outcome?),
+    };
+    let store = Store::open(dir, identity, check_value.as_ref())?;
+    hsm.expect(store.check_value()?);
+    Ok(Arc::new(store))
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {

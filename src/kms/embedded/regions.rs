@@ -1,7 +1,7 @@
 //! Keys are of one region: each region but the KMS's own has a store of its own, made when somebody who has the right
 //! first asks for it.
 //!
-//! They share the HSM, the clock and the audit log. Ids, ARNs and aliases of one region mean nothing in another. Whoever is
+//! They share the HSM, the clock, the audit log and what follows from it. Ids, ARNs and aliases of one region mean nothing in another. Whoever is
 //! refused leaves a line in the log and no store.
 
 use std::collections::BTreeMap;
@@ -65,9 +65,8 @@ impl Embedded {
             authorise(&call, operation, None)?;
             self.make_place(&dir)?;
         }
-        let (hsm, audit) = (Arc::clone(&self.hsm), Arc::clone(&self.audit));
-        let opened = Self::in_place(&dir, hsm, audit, self.identity_in(region), Arc::clone(&self.clock));
-        let opened = Arc::new(opened.map_err(|error| refusal::internal(&error))?);
+        let opened = self.beside(&dir, self.identity_in(region)).map_err(|error| refusal::internal(&error))?;
+        let opened = Arc::new(opened);
         open.insert(region.0.clone(), Arc::clone(&opened));
         Ok(opened)
     }

@@ -290,16 +290,14 @@ impl Store {
         Ok((uses.collect::<Result<_, StoreError>>()?, until.map_or(0, u64::from_be_bytes)))
     }
 
-    /// Writes the last uses of the keys that are still there, and how far in the audit log they go.
+    /// Writes the last uses, and how far in the audit log they go.
     pub(super) fn put_last_uses(&self, uses: &[(Uuid, LastUse)], until: u64) -> Result<(), StoreError> {
         let transaction = self.0.begin_write()?;
         {
-            let (keys, mut table) = (transaction.open_table(KEYS)?, transaction.open_table(LAST_USES)?);
+            let mut table = transaction.open_table(LAST_USES)?;
             table.retain(|_, _| false)?;
             for (key, used) in uses {
-                if keys.get(key.into_bytes())?.is_some() {
-                    table.insert(key.into_bytes(), serde_json::to_vec(used)?.as_slice())?;
-                }
+                table.insert(key.into_bytes(), serde_json::to_vec(used)?.as_slice())?;
             }
             transaction.open_table(META)?.insert(USES_UNTIL, until.to_be_bytes().as_slice())?;
         }

@@ -5,7 +5,7 @@
 //! one is waited for. Order in the file is the order of [`Committer::add`].
 //!
 //! A batch that cannot be written whole is cut off again, and its tickets tell; the next one may succeed (there may be
-//! room again). After a failed sync nothing is accepted until the log is opened again: the kernel reports a lost page
+//! room again). Should the thread end by a panic, whoever waits or comes later is told that the lines are lost. After a failed sync nothing is accepted until the log is opened again: the kernel reports a lost page
 //! once, and what a later sync says of it is not to be believed. What follows one line from the next (a chain of hashes)
 //! has its place in [`Tail::append`], the only code that sees the lines in their order.
 
@@ -15,6 +15,9 @@ use std::thread::{self, JoinHandle};
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, OnceLock};
+
+/// Why there is nobody to append any more.
+const ENDED: &str = "the thread that appends to the audit log has ended";
 
 /// Lines that could not be made durable: the calls that they tell of get no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,7 +48,12 @@ struct State {
     lines: Vec<u8>,
     batch: Arc<OnceLock<Result<(), Lost>>>,
     closing: bool,
+    /// Nobody appends any more, and what is not settled will never be.
+    ended: bool,
 }
+
+/// Says that the thread has ended, however that came about.
+struct Ending<'a>(&'a Shared);
 
 /// The end of the file.
 struct Tail {
@@ -74,7 +82,9 @@ impl Committer {
     /// Has `lines` appended, one behind the other.
     pub(super) fn add(&self, lines: &[u8]) -> Ticket {
         let mut state = self.shared.state.lock();
-        state.lines.extend_from_slice(lines);
+        if !state.ended {
+            state.lines.extend_from_slice(lines);
+        }
         let ticket = Ticket(Arc::clone(&state.batch));
         drop(state);
         self.shared.work.notify_one();
@@ -84,8 +94,8 @@ impl Committer {
     /// Waits until the lines of `ticket` are durable, or are known not to be.
     pub(super) fn wait(&self, ticket: &Ticket) -> Result<(), Lost> {
         let state = self.shared.state.lock();
-        drop(self.shared.settled.wait_while(state, |_| ticket.0.get().is_none()));
-        ticket.0.get().cloned().unwrap_or(Ok(()))
+        drop(self.shared.settled.wait_while(state, |state| ticket.0.get().is_none() && !state.ended));
+        ticket.0.get().cloned().unwrap_or_else(|| Err(Lost(Arc::new(io::Error::other(ENDED)))))
     }
 
     /// How far the log is durable.
@@ -99,7 +109,7 @@ impl Drop for Committer {
         self.shared.state.lock().closing = true;
         self.shared.work.notify_one();
         if let Some(thread) = self.thread.take() {
-            // Every ticket has its owner waiting, so nobody is left to be told of a panic.
+            // Of a panic its tickets have told.
             let _ = thread.join();
         }
     }
@@ -108,6 +118,7 @@ impl Drop for Committer {
 impl Shared {
     /// Appends batch after batch until the log is closed.
     fn serve(&self, mut tail: Tail) {
+        let _ending = Ending(self);
         loop {
             let mut state = self.work.wait_while(self.state.lock(), |state| state.lines.is_empty() && !state.closing);
             if state.lines.is_empty() {
@@ -127,26 +138,36 @@ impl Shared {
     }
 }
 
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().ended = true;
+        self.0.settled.notify_all();
+    }
+}
+
 impl Tail {
     /// Makes `lines` durable behind what there is, or leaves nothing of them.
     fn append(&mut self, lines: &[u8]) -> Result<(), Lost> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
+        // The end as it is: whoever has shortened the file is not to find it filled up with zeros.
+        let start = self.file.metadata().map_err(|error| Lost(Arc::new(error)))?.len();
         if let Err(error) = self.file.write_all(lines) {
-            return Err(self.cut_off(error, false));
+            return Err(self.cut_off(start, error, false));
         }
         if let Err(error) = self.file.sync_data() {
-            return Err(self.cut_off(error, true));
+            return Err(self.cut_off(start, error, true));
         }
-        self.length += u64::try_from(lines.len()).expect("a batch is in memory");
+        let lines = u64::try_from(lines.len()).expect("a batch is in memory");
+        self.length = start.checked_add(lines).expect("no file is so long");
         Ok(())
     }
 
-    /// Takes back what may have been written of a batch; for good where that cannot be done or `broken`.
-    fn cut_off(&mut self, error: io::Error, broken: bool) -> Lost {
+    /// Takes back what may have been written of a batch behind `start`; for good where that cannot be done or `broken`.
+    fn cut_off(&mut self, start: u64, error: io::Error, broken: bool) -> Lost {
         let lost = Lost(Arc::new(error));
-        if self.file.set_len(self.length).is_err() || broken {
+        if self.file.set_len(start).is_err() || broken {
             self.broken = Some(lost.clone());
         }
         lost
@@ -195,6 +216,30 @@ mod tests {
         let _unclaimed = committer.add(b"line\n");
         drop(committer);
         assert_eq!(std::fs::read(path).expect("there"), b"line\n");
+    }
+
+    #[test]
+    fn a_thread_that_panicked_leaves_nobody_waiting() {
+        let (_dir, _path, committer) = log();
+        // A batch that is settled already: what the thread never expects.
+        let batch = Arc::clone(&committer.shared.state.lock().batch);
+        batch.set(Ok(())).expect("it is new");
+        let _unclaimed = committer.add(b"line\n");
+        drop(committer.shared.settled.wait_while(committer.shared.state.lock(), |state| !state.ended));
+        for _ in 0..2 {
+            let ticket = committer.add(b"line\n");
+            assert_eq!(committer.wait(&ticket).expect_err("nobody appends").0.kind(), io::ErrorKind::Other);
+        }
+        assert!(committer.shared.state.lock().lines.is_empty(), "nothing is heaped up");
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_shortened_goes_on_where_it_ends() {
+        let (_dir, path, committer) = log();
+        committer.wait(&committer.add(b"first\n")).expect("durable");
+        File::options().write(true).open(&path).expect("there").set_len(0).expect("cut");
+        committer.wait(&committer.add(b"next\n")).expect("durable");
+        assert_eq!((committer.durable(), std::fs::read(path).expect("there")), (5, b"next\n".to_vec()));
     }
 
     #[test]

@@ -31,20 +31,38 @@ pub struct AuditFilter {
     pub until: Option<Timestamp>,
 }
 
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct AuditRecords {
+    /// The records, oldest first.
+    pub records: Vec<Value>,
+    /// Lines of the log that are no record, and were passed over.
+    pub unreadable: u64,
+}
+
 impl Embedded {
-    /// The newest `most` records that pass `filter`, oldest first.
+    /// The newest `most` records that pass `filter`.
     ///
     /// # Errors
     /// Where the caller is not root, or the log cannot be read.
-    pub fn audit_records(&self, caller: &Principal, filter: &AuditFilter, most: usize) -> Result<Vec<Value>, KmsError> {
-        let mut newest = VecDeque::new();
+    pub fn audit_records(
+        &self,
+        caller: &Principal,
+        filter: &AuditFilter,
+        most: usize,
+    ) -> Result<AuditRecords, KmsError> {
+        let (mut newest, mut unreadable) = (VecDeque::new(), 0);
         for record in self.search(caller, filter)? {
+            let Some(record) = record? else {
+                unreadable += 1;
+                continue;
+            };
             if newest.len() == most {
                 newest.pop_front();
             }
-            newest.push_back(record?);
+            newest.push_back(record);
         }
-        Ok(newest.into())
+        Ok(AuditRecords { records: newest.into(), unreadable })
     }
 
     /// The record with the event id `id`.
@@ -52,17 +70,21 @@ impl Embedded {
     /// # Errors
     /// Where the caller is not root, the log cannot be read, or has none.
     pub fn audit_record(&self, caller: &Principal, id: &str) -> Result<Value, KmsError> {
-        let mut records = self.search(caller, &AuditFilter::default())?;
-        let found = records.find(|record| record.as_ref().map_or(true, |record| record["eventID"] == id));
-        found.unwrap_or_else(|| Err(refusal::no_such_event(id)))
+        for record in self.search(caller, &AuditFilter::default())? {
+            if let Some(record) = record?.filter(|record| record["eventID"] == id) {
+                return Ok(record);
+            }
+        }
+        Err(refusal::no_such_event(id))
     }
 
-    /// The records that pass, up to the call itself; read when the call has been answered, so that nobody waits for it.
+    /// The records that pass, up to the call itself, and `None` for each line that is none; read when the call has been
+    /// answered, so that nobody waits for it.
     fn search(
         &self,
         caller: &Principal,
         filter: &AuditFilter,
-    ) -> Result<impl Iterator<Item = Result<Value, KmsError>> + use<>, KmsError> {
+    ) -> Result<impl Iterator<Item = Result<Option<Value>, KmsError>> + use<>, KmsError> {
         let mut call = on_nothing(Caller::from(caller), Operation::LookupEvents);
         call.parameters = shown(filter);
         let (keys, lines) = self.observe(&call, |view, _| {
@@ -82,9 +104,9 @@ impl Embedded {
         };
         let records = lines.map(|line| {
             let line = line.map_err(|error| refusal::internal(&error))?;
-            serde_json::from_str(&line).map_err(|error| refusal::internal(&error))
+            Ok(serde_json::from_slice(&line).ok().filter(Value::is_object))
         });
-        Ok(records.filter(move |record| record.as_ref().map_or(true, &wanted)))
+        Ok(records.filter(move |record| !matches!(record, Ok(Some(record)) if !wanted(record))))
     }
 
     /// What a record may call the key that `name` means: the name itself and, where it can be told, its ARN.
