@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use envol::kms::embedded::{Embedded, HsmState};
 use envol::kms::{EncryptionContext, KeyName, KmsError, WrappedKey};
@@ -74,18 +74,21 @@ fn an_hsm_that_is_killed_over_and_over_loses_nothing_durable() {
     let kept = Mutex::new(Vec::new());
     let mut killed = Vec::new();
     thread::scope(|scope| {
+        let mut threads = Vec::new();
         for number in 0..THREADS {
             let (kms, stop, done, kept) = (&kms, &stop, &done, &kept);
-            scope.spawn(move || kept.lock().expect("no panic").push(load(kms, number, stop, done)));
+            threads.push(scope.spawn(move || kept.lock().expect("no panic").push(load(kms, number, stop, done))));
         }
-        while killed.len() < KILLS {
+        // One that ends before it is told to has failed, and is told of when all have ended.
+        let all_run = || !threads.iter().any(ScopedJoinHandle::is_finished);
+        while killed.len() < KILLS && all_run() {
             let before = done.load(Ordering::SeqCst);
             if let HsmState::Running { pid: Some(pid) } = kms.hsm_state() {
                 signal(pid, 9);
                 killed.push(pid);
             }
             // The next one is killed once some work was done, now sooner, now later.
-            while done.load(Ordering::SeqCst) < before + killed.len() % 5 {
+            while done.load(Ordering::SeqCst) < before + killed.len() % 5 && all_run() {
                 thread::yield_now();
             }
         }
