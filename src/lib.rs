@@ -16,6 +16,7 @@
 //! ```text
 //!   main, cli ........ the command line; reaches the daemon through control::client alone
 //!   daemon     bench . configuration, wiring, the order of start and stop; the rungs that are measured
+//!   doctor ........... what this machine can do of what envol wants
 //!   control      nbd . two doors, the operator's and the guest's; neither knows the other
 //!   attach ........... which volumes are known and open; the way from state to state
 //!   volume ........... header, keys, the decrypted view of a backing
@@ -38,6 +39,7 @@ pub mod cli;
 pub mod control;
 pub mod crypto;
 pub mod daemon;
+pub mod doctor;
 pub mod kms;
 pub mod limits;
 pub mod names;

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         }
         Ok(Cli { global, command: Command::Kms(KmsCommand::Zeroize(args)) }) => cli::run(&global, Task::Zeroize(args)),
         Ok(Cli { global, command: Command::Kms(KmsCommand::Initialise) }) => cli::run(&global, Task::Initialise),
+        Ok(Cli { global, command: Command::Doctor }) => run_doctor(&global),
         Ok(Cli { global, command: Command::Task(task) }) => cli::run(&global, task),
         Err(code) => code,
     })
@@ -53,6 +54,14 @@ fn run_kms(global: &Global, args: ServeArgs) -> u8 {
         ..options(global)
     };
     finish(global, daemon::run(options))
+}
+
+/// What the daemon would be told is known to the daemon's part alone.
+fn run_doctor(global: &Global) -> u8 {
+    match daemon::wanted(options(global)) {
+        Ok(wanted) => cli::doctor(global, &wanted),
+        Err(error) => cli::fail(global, &daemon_problem(&error)),
+    }
 }
 
 fn options(global: &Global) -> daemon::Options {

@@ -27,9 +27,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("attach", &["volume", "block", "kms", "crypto"]),
     ("nbd", &["block"]),
     ("control", &["attach", "kms", "volume", "block"]),
-    ("daemon", &["control", "nbd", "attach", "volume", "kms", "block", "crypto"]),
+    ("doctor", &["kms", "block", "crypto"]),
+    ("daemon", &["control", "doctor", "nbd", "attach", "volume", "kms", "block", "crypto"]),
     ("bench", &["nbd::client", "volume", "kms", "block", "crypto"]),
-    ("cli", &["control::client", "control::api", "nbd::client", "bench", "crypto::digest"]),
+    ("cli", &["control::client", "control::api", "nbd::client", "bench", "doctor", "crypto::digest"]),
     ("main", &["cli", "daemon", "control::api"]),
     ("lib", &[]),
 ];

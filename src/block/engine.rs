@@ -91,8 +91,16 @@ impl Choice {
 /// # Errors
 /// Where io_uring is asked for and refused, or the environment says nothing sensible.
 pub fn choose(configured: Choice) -> Result<Engine, EngineError> {
-    let engine = configured.or_environment()?.settle(ring::probe)?;
+    let engine = settle(configured)?;
     Ok(*CHOSEN.get_or_init(|| engine))
+}
+
+/// What [`choose`] would decide now, deciding nothing.
+///
+/// # Errors
+/// As [`choose`].
+pub fn settle(configured: Choice) -> Result<Engine, EngineError> {
+    configured.or_environment()?.settle(ring::probe)
 }
 
 /// What is used in this process.

@@ -22,6 +22,7 @@ pub use bench::BenchFailure;
 pub use error::CliError;
 
 use crate::control::api::Problem;
+use crate::doctor::Wanted;
 
 /// Reads the words of this process.
 ///
@@ -37,6 +38,15 @@ pub fn parse() -> Result<Cli, u8> {
 /// Carries out `task` and gives the exit code.
 pub fn run(global: &Global, task: Task) -> u8 {
     match run::task(global, task) {
+        Ok(code) => code,
+        Err(error) if error.reader_has_gone() => 0,
+        Err(error) => fail(global, &error.problem()),
+    }
+}
+
+/// Examines the machine for a daemon that is told `wanted`, and gives the exit code.
+pub fn doctor(global: &Global, wanted: &Wanted) -> u8 {
+    match run::doctor(global, wanted) {
         Ok(code) => code,
         Err(error) if error.reader_has_gone() => 0,
         Err(error) => fail(global, &error.problem()),

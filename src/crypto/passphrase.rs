@@ -17,6 +17,8 @@ use crate::sys::locked::{LockedMemory, LockingFailed};
 
 /// The costs of new ones.
 const COSTS: (u32, u32, u32) = (64 << 10, 3, 4);
+/// Memory that the stretching of a new one takes, locked while it lasts.
+pub const MEMORY_BYTES: u64 = COSTS.0 as u64 * 1024;
 /// Memory that a file may ask for, in KiB: what RFC 9106 recommends at the most.
 const MEMORY_KIB_MAX: u32 = 2 << 20;
 /// Passes that a file may ask for.

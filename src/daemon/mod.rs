@@ -12,6 +12,7 @@ mod logging;
 mod run;
 mod sockets;
 mod state_dir;
+mod wanted;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 
 pub use error::DaemonError;
 pub use run::run;
+pub use wanted::wanted;
 
 pub use crate::kms::embedded::hsm::run_as_named;
 

@@ -213,7 +213,7 @@ fn kms_dir(config: &Config) -> PathBuf {
 }
 
 /// Where the domain key comes from: what was asked for, else what the service manager provides, else its file.
-fn domain_key(config: &Config) -> DomainKeySource {
+pub(super) fn domain_key(config: &Config) -> DomainKeySource {
     if let Some(from) = config.passphrase_file.clone() {
         return DomainKeySource::Passphrase { from, stretching: config.state_dir.join("domain.stretching") };
     }

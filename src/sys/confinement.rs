@@ -15,6 +15,9 @@ use landlock::{
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
+/// The last version of landlock's interface whose rights are understood here: with it, all is confined that is asked for.
+pub(crate) const LANDLOCK_FULL: ABI = ABI::V5;
+
 /// What a confined process may reach. Paths that do not exist are left out: what comes into being there later, and is
 /// below no other of these, stays out of reach.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -53,8 +56,7 @@ pub(crate) fn landlock_abi() -> Option<i64> {
 /// # Errors
 /// What the kernel refused; its lack of landlock is none.
 pub(crate) fn landlock(reachable: &Reachable) -> Result<Landlocked, RulesetError> {
-    // The last version of the interface whose rights are understood here.
-    let known = ABI::V5;
+    let known = LANDLOCK_FULL;
     let all = AccessFs::from_all(known);
     let changed = all & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock);
     let sockets: BitFlags<AccessFs> = AccessFs::MakeSock | AccessFs::RemoveFile | AccessFs::ReadDir;
@@ -133,6 +135,18 @@ const DENIED_TOO: &[libc::c_long] =
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_TOO: &[libc::c_long] = &[];
 
+/// Whether the kernel has the filters that [`seccomp`] is made of; nothing is filtered.
+///
+/// # Errors
+/// What the kernel said: ENOSYS where it has no seccomp, EOPNOTSUPP where its filters cannot refuse with an error.
+pub(crate) fn seccomp_filters() -> io::Result<()> {
+    let refuse = libc::SECCOMP_RET_ERRNO;
+    let (flags, action) = (0_usize, std::ptr::from_ref(&refuse));
+    // SAFETY: the call reads the number behind the pointer, and answers whether there is such an action.
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, flags, action) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Takes those system calls from this process for ever.
 ///
 /// # Errors
@@ -189,6 +203,16 @@ mod tests {
                 let refused = TcpStream::connect(elsewhere).expect_err("may not");
                 assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
             }
+        });
+    }
+
+    #[test]
+    fn to_ask_for_filters_filters_nothing() {
+        on_a_thread(|| {
+            seccomp_filters().expect("this kernel has them");
+            let own = fs::read_to_string("/proc/thread-self/status").expect("procfs");
+            assert!(own.lines().any(|line| line == "Seccomp:\t0" || line == "Seccomp:\t2"), "{own}");
+            assert!(Command::new("/bin/true").status().expect("runs").success());
         });
     }
 

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use zeroize::Zeroize;
 
 use super::arena::{self, Slot};
+use super::chunk::Chunk;
 pub use super::chunk::{KeyMemory, KeyMemoryChoice};
 use super::registers;
 use super::wipes::{self, Wipe};
@@ -38,6 +39,14 @@ pub(crate) fn choose_for(bytes: usize, choice: KeyMemoryChoice) -> Result<KeyMem
 /// What the secrets of this process lie in, the worst of it; `None` where it had none yet.
 pub fn kind() -> Option<KeyMemory> {
     arena::kind()
+}
+
+/// Whether this process could have memory of that kind now; it is given back at once, and decides nothing.
+///
+/// # Errors
+/// What the kernel said.
+pub(crate) fn probe(kind: KeyMemory) -> Result<(), Errno> {
+    Chunk::map(1, kind).map(drop)
 }
 
 impl LockedMemory {

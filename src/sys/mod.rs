@@ -6,6 +6,7 @@
 mod arena;
 pub(crate) mod channel;
 mod chunk;
+pub(crate) mod clock;
 pub(crate) mod closing;
 pub(crate) mod confinement;
 pub(crate) mod hardening;

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use super::program::{Said, command, envol_at};
 
 /// A daemon of the test's own, killed with it.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     dir: tempfile::TempDir,
 }
 
 impl Daemon {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let log = fs::File::create(dir.path().join("log")).expect("a log");
         let mut command = command(&["daemon", "--state-dir"]);
@@ -38,7 +38,12 @@ impl Daemon {
         fs::read_to_string(self.dir.path().join("log")).expect("a log")
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Its state directory.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("control.sock")
     }
 

@@ -1,13 +1,14 @@
 //! The command line as people and scripts meet it: help, tables, errors, exit codes, the demo and the measuring.
 //!
 //! Wording is pinned here and nowhere else, by snapshots. Most of it talks to a scripted daemon whose answers are fixed;
-//! `demo`, `bench` and `daemon` run the real one.
+//! `demo`, `bench`, `daemon` and `doctor` run the real one.
 
 mod answers;
 mod asking;
 mod bench;
 mod daemon;
 mod demo;
+mod doctor;
 mod failures;
 mod help;
 mod program;

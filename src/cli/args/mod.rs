@@ -80,6 +80,13 @@ pub enum Command {
     /// Serve the KMS alone; manage its access keys and its HSM
     #[command(subcommand)]
     Kms(KmsCommand),
+    /// Check what this machine can do of what envol wants, and say what to do
+    ///
+    /// Looks at locked and secret memory, swap, confinement, io_uring, the cipher's instructions, the clock, the nbd module,
+    /// limits, room, the domain key and where it lies, and the daemon: its limits where one answers, else those of here. Each is
+    /// fine; or limited: envol runs, with less; or missing: envol does not run as it is told to, or not safely. Changes nothing,
+    /// reads no secret, and needs no daemon. Exits 2 if something is missing.
+    Doctor,
     /// Anything else.
     #[command(flatten)]
     Task(Task),

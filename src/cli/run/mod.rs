@@ -3,6 +3,7 @@
 mod access_key;
 mod attach;
 mod audit;
+mod doctor;
 mod header;
 mod hsm;
 mod key;
@@ -10,6 +11,8 @@ mod status;
 mod volume;
 
 use serde::Serialize;
+
+pub(super) use doctor::doctor;
 
 use super::args::{Global, Task};
 use super::error::CliError;

@@ -158,6 +158,21 @@ fn judged(path: &Path, others: u32) -> Result<File, DomainKeyError> {
     let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
+    accepted(path, &facts, others, Uid::effective().as_raw())?;
+    Ok(file)
+}
+
+/// Looks at the file `path` without opening it: whether it is there. It is refused for what [`open`] would refuse it for, were
+/// that called by `user`; a credential for what [`open_credential`] would.
+pub(super) fn examine(path: &Path, credential: bool, user: u32) -> Result<bool, DomainKeyError> {
+    match fs::symlink_metadata(path) {
+        Ok(facts) => accepted(path, &facts, if credential { 0o037 } else { 0o077 }, user).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(DomainKeyError::File { path: path.to_owned(), source }),
+    }
+}
+
+fn accepted(path: &Path, facts: &fs::Metadata, others: u32, user: u32) -> Result<(), DomainKeyError> {
     let path = path.to_owned();
     if !facts.is_file() {
         return Err(DomainKeyError::NotAFile(path));
@@ -165,11 +180,11 @@ fn judged(path: &Path, others: u32) -> Result<File, DomainKeyError> {
     if facts.mode() & others != 0 {
         return Err(DomainKeyError::Exposed { path, mode: facts.mode() & 0o7777 });
     }
-    if facts.uid() != 0 && facts.uid() != Uid::effective().as_raw() {
+    if facts.uid() != 0 && facts.uid() != user {
         return Err(DomainKeyError::Owner { path, owner: facts.uid() });
     }
     if facts.len() != 32 {
         return Err(DomainKeyError::Length { path, length: facts.len() });
     }
-    Ok(file)
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! Whoever opens the source reads none of it. The stretching is no secret; it is made on first use, and without it the
 //! passphrase gives another key, so that it must be kept as the store is.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -23,16 +23,31 @@ pub(super) fn open(path: &Path) -> Result<File, DomainKeyError> {
     // A link is followed: /dev/stdin and /dev/fd/N are links.
     let file = File::open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
-    if file.is_terminal() || facts.is_dir() {
+    if file.is_terminal() {
+        return Err(DomainKeyError::NotReadable(path.to_owned()));
+    }
+    accepted(path, &facts, Uid::effective().as_raw())?;
+    Ok(file)
+}
+
+/// Looks at what the passphrase is read from, without opening it. It is refused for what [`open`], called by `user`, would
+/// refuse it for; whether it is a terminal is not seen.
+pub(super) fn examine(path: &Path, user: u32) -> Result<(), DomainKeyError> {
+    let facts = path.metadata().map_err(|source| DomainKeyError::File { path: path.to_owned(), source })?;
+    accepted(path, &facts, user)
+}
+
+fn accepted(path: &Path, facts: &Metadata, user: u32) -> Result<(), DomainKeyError> {
+    if facts.is_dir() {
         return Err(DomainKeyError::NotReadable(path.to_owned()));
     }
     if facts.is_file() && facts.mode() & 0o077 != 0 {
         return Err(DomainKeyError::Exposed { path: path.to_owned(), mode: facts.mode() & 0o7777 });
     }
-    if facts.is_file() && facts.uid() != 0 && facts.uid() != Uid::effective().as_raw() {
+    if facts.is_file() && facts.uid() != 0 && facts.uid() != user {
         return Err(DomainKeyError::Owner { path: path.to_owned(), owner: facts.uid() });
     }
-    Ok(file)
+    Ok(())
 }
 
 /// How the passphrase is stretched, as the file `path` has it; made there if `may_make` and there is none.

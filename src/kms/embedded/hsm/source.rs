@@ -109,6 +109,18 @@ impl DomainKeySource {
         }
     }
 
+    /// Looks at it, opening and making nothing: whether it is there. A file that is not is made on first use.
+    ///
+    /// # Errors
+    /// What a daemon of `user` would refuse it for; or it cannot be looked at.
+    pub fn examine(&self, user: u32) -> Result<bool, DomainKeyError> {
+        match self {
+            Self::File { path, .. } => domain_key::examine(path, false, user),
+            Self::Credential { path } => domain_key::examine(path, true, user),
+            Self::Passphrase { from, .. } => passphrase::examine(from, user).map(|()| true),
+        }
+    }
+
     /// Destroys it, as far as it is ours.
     pub(super) fn destroy(&self) -> io::Result<()> {
         match self {
