@@ -106,9 +106,16 @@ pub const KMS_CONNECTIONS_MAX: usize = 128;
 /// A message between the KMS and its HSM part: a context of 8 KiB, a blob of 6 KiB and the rest fit well within.
 pub const HSM_MESSAGE_MAX: usize = 32 << 10;
 
-/// How long the HSM may take over one request. It computes for microseconds, but for a wrapping key of 4,096 bits, which
-/// takes up to seconds where the machine is busy; one that has not answered by then is stuck.
-pub const HSM_ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+/// How long the HSM may take over one request. It computes for microseconds; one that has not answered by then is stuck.
+pub const HSM_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long it may take over making or using an RSA key: 4,096 bits take up to seconds where the machine is busy. Whoever
+/// else needs the HSM waits for as long; zeroizing does not.
+pub const HSM_RSA_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long automatic rotations wait that the HSM did not answer, before it is asked for them again: looking for what is due
+/// reads all keys and syncs the store.
+pub const ROTATION_RETRY: Duration = Duration::from_secs(60);
 
 /// Memory for keys that the HSM has from its start, since it can get no other of the best kind later: requests and answers of
 /// the longest, and what lies between.

@@ -3,7 +3,8 @@
 //! RSAES-OAEP (RFC 8017) with SHA-1 or SHA-256, alone, or around an AES-256 key of the sender's under which the material
 //! lies wrapped (AES-KWP, RFC 5649), as AWS KMS and PKCS#11 (`CKM_RSA_AES_KEY_WRAP`) have it. SHA-1 is what these algorithms
 //! are defined with; nothing rests on its collision resistance here. The private key passes through the heap of its library,
-//! which wipes it; it is no root material, but what wraps it for an hour.
+//! which wipes it; it is no root material, but what wraps it for 24 hours. So does the material itself, for as long as its
+//! padding is taken off; from there it is copied into locked memory at once, and the heap and the stack are wiped.
 
 use std::convert::Infallible;
 
@@ -135,24 +136,24 @@ impl WrappingKey {
     /// Where it was not under this key in this way.
     pub fn unwrap(&self, wrapping: Wrapping, wrapped: &[u8]) -> Result<LockedMemory, WrappingError> {
         match wrapping {
-            Wrapping::OaepSha1 | Wrapping::OaepSha256 => locked(&self.oaep(wrapping, wrapped)?),
+            Wrapping::OaepSha1 | Wrapping::OaepSha256 => stack::wiped_after(|| self.oaep(wrapping, wrapped)),
             Wrapping::AesSha1 | Wrapping::AesSha256 => {
                 let (front, rest) = wrapped.split_at_checked(self.modulus_bytes()).ok_or(WrappingError::NotWrapped)?;
-                let key = self.oaep(wrapping, front)?;
-                let key: &[u8; AES_KEY_BYTES] = key.as_slice().try_into().map_err(|_| WrappingError::NotWrapped)?;
+                let key = stack::wiped_after(|| self.oaep(wrapping, front))?;
+                let key: &[u8; AES_KEY_BYTES] = key.bytes().try_into().map_err(|_| WrappingError::NotWrapped)?;
                 stack::wiped_after(|| unwrap_padded(key, rest))
             }
         }
     }
 
-    fn oaep(&self, wrapping: Wrapping, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, WrappingError> {
+    fn oaep(&self, wrapping: Wrapping, wrapped: &[u8]) -> Result<LockedMemory, WrappingError> {
         let opened = match wrapping {
             Wrapping::OaepSha1 | Wrapping::AesSha1 => self.0.oaep_decrypt_with_rng::<Sha1, _>(&mut System, wrapped),
             Wrapping::OaepSha256 | Wrapping::AesSha256 => {
                 self.0.oaep_decrypt_with_rng::<Sha256, _>(&mut System, wrapped)
             }
         };
-        opened.map(Zeroizing::new).map_err(|_| WrappingError::NotWrapped)
+        locked(&Zeroizing::new(opened.map_err(|_| WrappingError::NotWrapped)?))
     }
 
     fn modulus_bytes(&self) -> usize {

@@ -47,6 +47,7 @@ use super::{LogFormat, Options};
 use crate::block::engine::Choice;
 use crate::crypto::xts::{Engine, EngineRefused, VARIABLE};
 use crate::kms::wire::{Address, BadAddress};
+use crate::sys::hardening::Hardening;
 use crate::sys::locked::KeyMemoryChoice;
 use crate::units::ByteCount;
 use crate::{limits, places};
@@ -86,29 +87,6 @@ pub(super) struct Config {
     pub(super) kms: String,
     /// Where the passphrase is that the domain key follows from, if it does.
     pub(super) passphrase_file: Option<PathBuf>,
-}
-
-/// Whether the daemon gives up what it does not need: files elsewhere, system calls of other programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Hardening {
-    /// It does not.
-    Off,
-    /// As far as the kernel can.
-    #[default]
-    Prefer,
-    /// Wholly, or it does not start.
-    Require,
-}
-
-impl std::fmt::Display for Hardening {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Off => "off",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-        })
-    }
 }
 
 /// How long things may take.

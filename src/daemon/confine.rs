@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::config::{Config, Hardening};
+use super::config::Config;
 use super::{DaemonError, state_dir};
 use crate::control::api;
 use crate::kms::wire::Address;
 use crate::sys::confinement::{self, Landlocked, Reachable};
+use crate::sys::hardening::Hardening;
 use crate::sys::locked::{self, KeyMemory, KeyMemoryChoice};
 
 /// How many loop devices are followed down to a file.

@@ -52,7 +52,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     umask(Mode::from_bits_truncate(0o077));
     hardening::seal_process().map_err(DaemonError::Seal)?;
     // Before there is a thread or a key here: what it starts later shares nothing with this process.
-    let hsm = Parent::start(config.key_memory, &domain_key(&config)).map_err(DaemonError::Hsm)?;
+    let hsm = Parent::start(config.key_memory, config.hardening, &domain_key(&config)).map_err(DaemonError::Hsm)?;
     choose_key_memory(&config)?;
     let confined = confine(&config)?;
     let runtime = Builder::new_multi_thread()

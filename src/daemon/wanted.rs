@@ -1,9 +1,10 @@
 //! What a daemon that is started now would be told, for `envol doctor`. Nothing is started, made or settled.
 
-use super::config::{Config, Hardening};
+use super::config::Config;
 use super::run::domain_key;
 use super::{DaemonError, Options};
 use crate::doctor::Wanted;
+use crate::sys::hardening::Hardening;
 
 /// What `options` and the configuration that they name come to. One that cannot be used is told, and left out.
 ///

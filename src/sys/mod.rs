@@ -9,7 +9,7 @@ mod chunk;
 pub(crate) mod clock;
 pub(crate) mod closing;
 pub(crate) mod confinement;
-pub(crate) mod hardening;
+pub mod hardening;
 pub(crate) mod inherited;
 pub mod locked;
 pub(crate) mod locked_box;

@@ -1,4 +1,4 @@
-//! What the HSM's processes give up beside what every process of envol does (`hardening`): descriptors.
+//! What the HSM's processes give up beside what every process of envol does (`hardening`): descriptors, and being swapped.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -14,6 +14,17 @@ use nix::unistd;
 /// Where the system does not let it.
 pub(crate) fn refuse_descriptors() -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, 0, 0)?)
+}
+
+/// All memory of this process stays out of swap, what it gets later too; pages come into being when they are used, as ever.
+///
+/// # Errors
+/// Where the limit on locked memory does not allow it.
+pub(crate) fn lock_all_memory() -> io::Result<()> {
+    // SAFETY: the call says of pages that they are not to be swapped, and changes none.
+    let outcome = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
+    Errno::result(outcome)?;
+    Ok(())
 }
 
 /// Standard input and output are all that the programs which this process starts inherit, beside standard error.

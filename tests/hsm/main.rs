@@ -8,4 +8,5 @@ mod running;
 mod sources;
 #[path = "../support/mod.rs"]
 mod support;
+mod waiting;
 mod zeroize;

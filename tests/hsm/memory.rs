@@ -7,16 +7,24 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use envol::crypto::wrapping::Wrapping;
+use envol::kms::KeyName;
+use envol::kms::embedded::{KeyMaterial, NewKey, Origin};
+use envol::sys::locked::KeyMemoryChoice;
+use openssl::encrypt::Encrypter;
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
+use openssl::rsa::Padding;
 use openssl::sign::Signer;
 use openssl::symm::{Cipher, decrypt_aead};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::place::parent_of;
+use crate::place::{Place, caller, parent_of, pid_of};
 use crate::support::Daemon;
 
 /// SP 800-108 in counter mode with HMAC-SHA-256, one block.
@@ -139,6 +147,41 @@ fn domain_key_and_root_material_are_in_no_memory_but_the_hsms() {
     }
     for half in domain_key.chunks(16) {
         assert_eq!(hits(hsm, half), 0, "nor is the domain key itself, once the keys that follow from it are made");
+    }
+}
+
+/// `material`, wrapped by OpenSSL under a public key in DER.
+fn wrapped(public: &[u8], material: &[u8]) -> Vec<u8> {
+    let public = PKey::public_key_from_der(public).expect("a public key");
+    let mut encrypter = Encrypter::new(&public).expect("an encrypter");
+    encrypter.set_rsa_padding(Padding::PKCS1_OAEP).expect("padding");
+    encrypter.set_rsa_oaep_md(MessageDigest::sha256()).expect("a digest");
+    encrypter.set_rsa_mgf1_md(MessageDigest::sha256()).expect("a digest");
+    let mut out = vec![0; encrypter.encrypt_len(material).expect("a length")];
+    let length = encrypter.encrypt(material, &mut out).expect("encrypted");
+    out.truncate(length);
+    out
+}
+
+#[test]
+fn key_material_that_is_imported_stays_in_no_memory() {
+    let place = Place::new();
+    let opened = place.open_with(KeyMemoryChoice::Mlock, &place.file(), Arc::new(SystemTime::now));
+    let kms = opened.expect("opens");
+    let new = NewKey { origin: Origin::External, ..NewKey::default() };
+    let key: KeyName = kms.create(&caller(), &new).expect("made").arn.into();
+    let given = kms.parameters_for_import(&caller(), &key, Wrapping::OaepSha256, 2048).expect("given");
+    let mut material = [0; 32];
+    openssl::rand::rand_bytes(&mut material).expect("random");
+    let wrapped = wrapped(&given.public_key, &material);
+    let brought =
+        KeyMaterial { token: &given.token, wrapped: &wrapped, valid_to: None, kind: None, description: None, id: None };
+    kms.import_key_material(&caller(), &key, &brought).expect("imported");
+    let hsm = pid_of(&kms);
+    let sealing = derived(&fs::read(place.domain_key()).expect("there"), b"envol domain key: tokens");
+    assert!(is_found(hsm, &sealing[..16]), "the search finds what is there");
+    for half in material.chunks(16) {
+        assert_eq!((hits(hsm, half), hits(parent_of(hsm), half)), (0, 0));
     }
 }
 

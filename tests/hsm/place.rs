@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use envol::kms::embedded::hsm::{Client, DomainKeySource, Parent};
-use envol::kms::embedded::{Embedded, HsmState, Identity, OpenError};
+use envol::kms::embedded::{Clock, Embedded, HsmState, Identity, OpenError};
 use envol::kms::{KmsError, Principal};
+use envol::sys::hardening::Hardening;
 use envol::sys::locked::KeyMemoryChoice;
 
 /// A directory with a store and, beside it, a domain key.
@@ -37,10 +38,19 @@ impl Place {
     }
 
     pub(crate) fn try_open(&self, source: &DomainKeySource) -> Result<Embedded, OpenError> {
+        self.open_with(KeyMemoryChoice::Auto, source, Arc::new(SystemTime::now))
+    }
+
+    pub(crate) fn open_with(
+        &self,
+        memory: KeyMemoryChoice,
+        source: &DomainKeySource,
+        clock: Clock,
+    ) -> Result<Embedded, OpenError> {
         let program = Path::new(env!("CARGO_BIN_EXE_envol"));
-        let parent = Parent::start_program(program, KeyMemoryChoice::Auto, source).expect("a process");
+        let parent = Parent::start_program(program, memory, Hardening::Prefer, source).expect("a process");
         let identity = Identity { account: "000000000000".to_owned(), region: "us-east-1".to_owned() };
-        Embedded::with_hsm(&self.store(), Client::separate(parent), identity, Arc::new(SystemTime::now))
+        Embedded::with_hsm(&self.store(), Client::separate(parent), identity, clock)
     }
 
     pub(crate) fn open(&self) -> Embedded {

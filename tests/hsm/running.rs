@@ -40,6 +40,12 @@ fn the_hsm_is_a_grandchild_of_the_daemon_that_can_open_nothing_and_leaves_no_cor
     }
     let files = line_of(&format!("/proc/{hsm}/limits"), "Max open files");
     assert_eq!(files.split_whitespace().nth(3), Some("0"), "{files}");
+    assert!(line_of(&format!("/proc/{hsm}/status"), "Seccomp:").ends_with('2'), "a filter");
+    let maps = fs::read_to_string(format!("/proc/{hsm}/smaps")).expect("readable");
+    for place in ["[heap]", "[stack]"] {
+        let flags = maps.split_once(place).and_then(|(_, behind)| behind.split_once("VmFlags:")).expect("told").1;
+        assert!(flags.lines().next().is_some_and(|flags| flags.contains(" lo")), "{place} is not swapped: {flags}");
+    }
     let mut open = descriptors(hsm);
     open.retain(|link| !link.starts_with("socket:") && !link.starts_with("pipe:") && link != "/dev/null");
     assert!(open.is_empty(), "the HSM holds {open:?}");

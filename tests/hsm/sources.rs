@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::memory::{hits, readable_keys};
 use crate::place::{Place, await_end, caller, parent_of, signal};
+use crate::support::have;
 
 const PASSPHRASE: &[u8] = b"correct horse battery staple";
 
@@ -202,4 +203,25 @@ fn a_credential_that_systemd_provides_is_used_unasked_and_is_not_destroyed_by_ze
     assert!(served.envol(&["kms", "initialise"]).status.success());
     assert!(served.envol(&["key", "rotate", "alias/one"]).status.success());
     served.stop();
+}
+
+#[test]
+fn a_passphrase_whose_stretching_cannot_be_locked_is_refused_with_the_limit_to_raise() {
+    if !have(&["setpriv", "prlimit", "timeout"]) {
+        return;
+    }
+    let place = Place::new();
+    let (file, _) = passphrase(&place);
+    write(&file, PASSPHRASE, 0o600);
+    let mut command = Command::new("timeout");
+    command.args(["60", "setpriv", "--bounding-set=-ipc_lock", "prlimit", "--memlock=8388608:8388608"]);
+    command.arg(env!("CARGO_BIN_EXE_envol")).args(["kms", "serve", "--listen"]).arg(place.path().join("kms.sock"));
+    command.arg("--socket").arg(place.path().join("control.sock"));
+    command.arg("--state-dir").arg(place.path().join("state")).arg("--passphrase-file").arg(&file);
+    let output = command.output().expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("could not be locked") && said.contains("LimitMEMLOCK"),
+        "{said}"
+    );
 }

@@ -139,3 +139,29 @@ fn zeroizing_is_roots_and_needs_neither_a_living_hsm_nor_its_parent() {
     kms.zeroize(&caller()).expect("now it is destroyed");
     assert!(!place.domain_key().exists());
 }
+
+fn text_of<T: std::fmt::Debug>(outcome: Result<T, KmsError>) -> String {
+    outcome.expect_err("fails").to_string()
+}
+
+#[test]
+fn where_the_disk_fails_it_stays_zeroized_and_nothing_that_stays_behind_is_left_unsaid() {
+    let place = Place::new();
+    let kms = place.open();
+    let copy = fs::read(place.domain_key()).expect("there");
+    let mark = place.store().join("zeroized");
+    fs::create_dir(&mark).expect("nothing can be written there, nor removed as a file");
+    assert!(is_internal(&kms.zeroize(&caller())));
+    assert!(!place.domain_key().exists());
+    put_back(&place.domain_key(), &copy);
+    assert!(is_internal(&kms.initialise(&caller())));
+    assert_eq!(kms.hsm_state(), HsmState::Zeroized, "as after a restart");
+    fs::remove_dir(&mark).expect("removed");
+    kms.initialise(&caller()).expect("initialised");
+    fs::create_dir(&mark).expect("made");
+    let parent = parent_of(pid_of(&kms));
+    signal(parent, 9);
+    await_end(parent);
+    let both = text_of(kms.zeroize(&caller()));
+    assert!(both.contains("parent process is gone") && both.contains("could it be noted"), "{both}");
+}

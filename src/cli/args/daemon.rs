@@ -16,7 +16,8 @@ ENVOL_CIPHER names what computes the cipher, before what is configured: auto (th
 vaes-512, vaes-256, aes-ni, portable. All give the same bytes; a name that the processor cannot follow is an error.
 
 The domain key, which opens the embedded KMS's store, comes from the first of these:
-  --passphrase-file, by Argon2id; behind a pipe it is read once, and an HSM that dies is not replaced
+  --passphrase-file, by Argon2id in 64 MiB of locked memory (RLIMIT_MEMLOCK, LimitMEMLOCK=);
+    behind a pipe it is read once, and an HSM that dies is not replaced
   the credential envol.domain-key, where systemd provides one (LoadCredentialEncrypted=)
   the file domain.key in the state directory, made on first use
 

@@ -13,7 +13,7 @@ use crate::limits;
 use super::audit::{Call, date, key_metadata};
 use super::call::{Found, Trail, authorise, metadata};
 use super::caller::Caller;
-use super::hsm::KeyId;
+use super::hsm::{HsmError, KeyId, MaterialId};
 use super::keys::{KeyRecord, MaterialRecord, Origin, RotationType, StoredManager, StoredState};
 use super::operation::Operation;
 use super::store::{Change, Lookup};
@@ -317,13 +317,18 @@ impl Embedded {
         now: Timestamp,
         by: RotationType,
     ) -> Result<MaterialRecord, KmsError> {
-        let (account, key_id) = (&self.identity.account, KeyId(key.into_bytes()));
-        let (id, token) = match spec.digest() {
-            None => self.hsm.new_material(account, key_id).map(|(id, token)| (id, token.to_vec())),
-            Some(digest) => self.hsm.new_mac_key(account, key_id, digest),
-        }?;
+        let (id, token) = self.new_token(key, spec)?;
         tables.put_token(key, id, &token)?;
         Ok(MaterialRecord { id, created: now, by, import: None })
+    }
+
+    /// New material for a key of that kind, from the HSM.
+    pub(super) fn new_token(&self, key: Uuid, spec: KeySpec) -> Result<(MaterialId, Vec<u8>), HsmError> {
+        let (account, key) = (&self.identity.account, KeyId(key.into_bytes()));
+        match spec.digest() {
+            None => self.hsm.new_material(account, key).map(|(id, token)| (id, token.to_vec())),
+            Some(digest) => self.hsm.new_mac_key(account, key, digest),
+        }
     }
 
     /// Resolves, admits, changes the record and writes it.

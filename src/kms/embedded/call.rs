@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::kms::{KeyArn, KeyName, KmsError, Principal};
+use crate::limits;
 
 use super::admin::{NewKey, on_nothing};
 use super::audit::{Call, Ticket};
@@ -246,14 +247,14 @@ impl Embedded {
     }
 
     /// Does what time alone brings about: removes the keys whose deletion date has come, rotates those whose rotation
-    /// date has. While the HSM is zeroized, rotations wait.
+    /// date has. Rotations that the HSM does not answer wait, and hold nothing up: keys can be revoked without it.
     pub(super) fn pass_time(&self, now: Timestamp) -> Result<(), KmsError> {
         if self.next_due.lock().is_none_or(|due| due > now) {
             return Ok(());
         }
         let alone = self.order.write();
         let (done, next) = self.store.change(|tables| {
-            let mut done = Vec::new();
+            let (mut done, mut hsm_answers) = (Vec::new(), true);
             for (id, mut record) in tables.all_keys()? {
                 if record.deletion_date().is_some_and(|due| due <= now) {
                     tables.remove_key(id)?;
@@ -263,12 +264,16 @@ impl Embedded {
                 if import::expire(tables, id, &mut record, now)? {
                     done.push((id, Operation::DeleteExpiredKeyMaterial));
                 }
-                if record.rotation_date().is_some_and(|due| due <= now) && !self.hsm.is_zeroized() {
-                    self.rotate_automatically(tables, id, &mut record, now)?;
-                    done.push((id, Operation::RotateKey));
+                // Once it has not answered it is not asked again for the next key.
+                if hsm_answers && record.rotation_date().is_some_and(|due| due <= now) {
+                    hsm_answers = self.rotate_automatically(tables, id, &mut record, now)?;
+                    done.extend(hsm_answers.then_some((id, Operation::RotateKey)));
                 }
             }
-            Ok::<_, KmsError>((done, next_due(tables)?))
+            let retry = if hsm_answers { None } else { now.checked_add(limits::ROTATION_RETRY).ok() };
+            let records = tables.all_keys()?;
+            let ahead = records.iter().flat_map(|(_, record)| dates(record)).filter(|date| *date > now);
+            Ok::<_, KmsError>((done, ahead.chain(retry).min()))
         })?;
         *self.next_due.lock() = next;
         let service = Principal::new(SERVICE);
@@ -305,7 +310,11 @@ pub(super) fn next_due(tables: &impl Lookup) -> Result<Option<Timestamp>, StoreE
 }
 
 fn due(record: &KeyRecord) -> Option<Timestamp> {
-    record.deletion_date().into_iter().chain(record.rotation_date()).chain(record.expiry()).min()
+    dates(record).min()
+}
+
+fn dates(record: &KeyRecord) -> impl Iterator<Item = Timestamp> {
+    record.deletion_date().into_iter().chain(record.rotation_date()).chain(record.expiry())
 }
 
 /// Whether the caller has the right to `action` on `key`, or on no key at all: the one place where this is decided.

@@ -14,6 +14,9 @@ use nix::unistd::Uid;
 use crate::crypto::random;
 use crate::secret::Secret;
 
+/// A link is not followed, and nobody waits for the other end of a pipe, which is refused.
+const OPENED: libc::c_int = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+
 /// Why there is no domain key.
 #[derive(Debug, thiserror::Error)]
 pub enum DomainKeyError {
@@ -103,7 +106,7 @@ pub(super) fn open_credential(path: &Path) -> Result<File, DomainKeyError> {
 
 /// Overwrites the file `path` and removes it, durably; it may be gone already.
 pub(super) fn destroy(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    let file = OpenOptions::new().write(true).custom_flags(OPENED).open(path);
     let mut file = match file {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         file => file?,
@@ -156,7 +159,7 @@ pub(super) fn put_in_place(path: &Path, fill: impl FnOnce(&mut File) -> io::Resu
 /// The file, if it is one that a domain key may lie in; `others` are the rights that nobody else may have.
 fn judged(path: &Path, others: u32) -> Result<File, DomainKeyError> {
     let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
+    let file = OpenOptions::new().read(true).custom_flags(OPENED).open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
     accepted(path, &facts, others, Uid::effective().as_raw())?;
     Ok(file)

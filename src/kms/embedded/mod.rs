@@ -219,7 +219,7 @@ pub struct Embedded {
     clock: Clock,
     /// Shared by calls that read, held alone by one that changes something, until its line has its place in the log.
     order: RwLock<()>,
-    /// When the next key goes or is rotated, or earlier.
+    /// When the next key goes or is rotated, or earlier; later only while a rotation waits for the HSM.
     next_due: Mutex<Option<Timestamp>>,
     /// What each key was last used for, in whatever region.
     last_uses: Arc<LastUses>,

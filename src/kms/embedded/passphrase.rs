@@ -5,9 +5,12 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Uid;
 
 use crate::crypto::passphrase::Stretching;
@@ -17,11 +20,12 @@ use crate::sys::locked::LockedMemory;
 
 use super::domain_key::{DomainKeyError, put_in_place};
 
-/// Opens what the passphrase is read from: a file that nobody else can read, or a pipe.
+/// Opens what the passphrase is read from: a file that nobody else can read, or a pipe. For whoever writes into that it is
+/// [`read`] that waits: whoever opens it has others to answer.
 pub(super) fn open(path: &Path) -> Result<File, DomainKeyError> {
     let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
     // A link is followed: /dev/stdin and /dev/fd/N are links.
-    let file = File::open(path).map_err(failed)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
     if file.is_terminal() {
         return Err(DomainKeyError::NotReadable(path.to_owned()));
@@ -63,7 +67,8 @@ pub(super) fn stretching(path: &Path, may_make: bool) -> Result<Stretching, Doma
         })
         .map_err(failed)?;
     }
-    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).map_err(failed)?;
     let mut text = String::new();
     Read::by_ref(&mut file).take(limits::STRETCHING_TEXT_MAX).read_to_string(&mut text).map_err(failed)?;
     text.trim_end().parse().map_err(|_| DomainKeyError::NoStretching(path.to_owned()))
@@ -74,10 +79,11 @@ pub(super) fn read(file: &mut File, stretching: &Stretching) -> io::Result<Secre
     let mut memory = LockedMemory::zeroed(limits::PASSPHRASE_MAX + 2).map_err(io::Error::other)?;
     let mut length = 0;
     loop {
+        await_more(file)?;
         match file.read(&mut memory.bytes_mut()[length..]) {
             Ok(0) => break,
             Ok(more) => length += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(error) => return Err(error),
         }
     }
@@ -87,4 +93,15 @@ pub(super) fn read(file: &mut File, stretching: &Stretching) -> io::Result<Secre
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the passphrase is empty or too long"));
     }
     stretching.key_of(passphrase).map_err(io::Error::other)
+}
+
+/// Waits until there is something to read, or whoever could write has closed; a pipe into which nobody has come yet is
+/// waited for.
+fn await_more(file: &File) -> io::Result<()> {
+    loop {
+        match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            outcome => return Ok(outcome.map(drop)?),
+        }
+    }
 }

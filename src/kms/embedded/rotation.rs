@@ -7,6 +7,7 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::kms::{KeyName, KmsError};
@@ -14,6 +15,7 @@ use crate::limits;
 
 use super::admin::on_key;
 use super::caller::Caller;
+use super::hsm::HsmError;
 use super::keys::{KeyRecord, MaterialRecord, Origin, Rotation, RotationType};
 use super::lists::{self, Page, PageOf};
 use super::operation::Operation;
@@ -169,21 +171,31 @@ impl Embedded {
         })
     }
 
-    /// Rotates a key whose date has come, and sets the next one: the calendar goes on from its own dates.
+    /// Rotates a key whose date has come, and sets the next one: the calendar goes on from its own dates. Whether the HSM gave
+    /// new material; without it the key stays as it is.
     pub(super) fn rotate_automatically(
         &self,
         tables: &mut Change<'_>,
         id: Uuid,
         record: &mut KeyRecord,
         now: Timestamp,
-    ) -> Result<(), KmsError> {
-        let Some(rotation) = &mut record.rotation else { return Ok(()) };
+    ) -> Result<bool, KmsError> {
+        let (material, token) = match self.new_token(id, record.spec) {
+            Ok(made) => made,
+            Err(HsmError::Zeroized) => return Ok(false),
+            Err(error) => {
+                warn!(key = %id, error = refusal::chain(&error), "automatic rotations wait: the HSM does not answer");
+                return Ok(false);
+            }
+        };
+        let Some(rotation) = &mut record.rotation else { return Ok(true) };
         while rotation.next <= now {
             rotation.next = later(rotation.next, rotation.period_days)?;
         }
-        let material = self.make_material(tables, id, record.spec, now, RotationType::Automatic)?;
-        record.materials.push(material);
-        Ok(tables.put_key(id, record)?)
+        tables.put_token(id, material, &token)?;
+        record.materials.push(MaterialRecord { id: material, created: now, by: RotationType::Automatic, import: None });
+        tables.put_key(id, record)?;
+        Ok(true)
     }
 }
 

@@ -13,11 +13,20 @@ use crate::kms::{KmsError, Principal};
 
 use super::access_keys::judge_right;
 use super::admin::on_nothing;
+use super::hsm::HsmError;
 use super::operation::Operation;
 use super::{Embedded, refusal, store};
 
 /// In the store's directory, for as long as the HSM is zeroized.
 const MARK: &str = "zeroized";
+
+/// Neither was the domain key destroyed nor is it on the disk that there is to be no HSM.
+#[derive(Debug, thiserror::Error)]
+#[error("{}; nor could it be noted that no HSM is to start again: {mark}", refusal::chain(hsm))]
+struct NothingLasts {
+    hsm: HsmError,
+    mark: io::Error,
+}
 
 /// Whether the HSM of the store in `dir` was zeroized. What there is no store for was not.
 pub(super) fn is_zeroized(dir: &Path) -> io::Result<bool> {
@@ -32,12 +41,19 @@ impl Embedded {
     /// Where the caller is not root, or something stays behind: the text says what. The HSM is gone even then.
     pub fn zeroize(&self, caller: &Principal) -> Result<(), KmsError> {
         let call = on_nothing(caller.into(), Operation::ZeroizeHsm);
+        if judge_right(&call).is_ok() {
+            // Whoever waits for the HSM would be waited for by what comes alone.
+            self.hsm.halt();
+        }
         self.change_hsm(&call, || {
             judge_right(&call)?;
             // The HSM first: whatever the disk does, it must not live on.
-            let destroyed = self.hsm.zeroize();
-            set_mark(&self.dir).map_err(|error| refusal::internal(&error))?;
-            Ok(destroyed?)
+            match (self.hsm.zeroize(), set_mark(&self.dir)) {
+                (Ok(()), Ok(())) => Ok(()),
+                (Err(hsm), Ok(())) => Err(hsm.into()),
+                (Ok(()), Err(mark)) => Err(refusal::internal(&mark)),
+                (Err(hsm), Err(mark)) => Err(refusal::internal(&NothingLasts { hsm, mark })),
+            }
         })
     }
 
@@ -45,13 +61,21 @@ impl Embedded {
     /// nothing.
     ///
     /// # Errors
-    /// Where the caller is not root, the domain key is not there, or it is not the one of this store.
+    /// Where the caller is not root, the domain key is not there, it is not the one of this store, or the disk fails. The HSM
+    /// is zeroized then as before.
     pub fn initialise(&self, caller: &Principal) -> Result<(), KmsError> {
         let call = on_nothing(caller.into(), Operation::InitialiseHsm);
         self.change_hsm(&call, || {
             judge_right(&call)?;
             self.hsm.initialise()?;
-            remove_mark(&self.dir).map_err(|error| refusal::internal(&error))
+            if let Err(error) = remove_mark(&self.dir) {
+                // As after the next start.
+                self.hsm.stay_zeroized();
+                return Err(refusal::internal(&error));
+            }
+            // Rotations may have waited.
+            *self.next_due.lock() = Some(self.now());
+            Ok(())
         })
     }
 }
@@ -67,8 +91,8 @@ fn set_mark(dir: &Path) -> io::Result<()> {
 
 fn remove_mark(dir: &Path) -> io::Result<()> {
     match fs::remove_file(mark(dir)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => File::open(dir)?.sync_all(),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        // It may have gone before, when the sync failed.
+        _ => File::open(dir)?.sync_all(),
     }
 }

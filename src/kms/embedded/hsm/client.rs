@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::crypto::digest::Sha2;
 use crate::crypto::wrapping::Wrapping;
+use crate::limits;
 use crate::sync::Mutex;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
@@ -133,16 +135,18 @@ impl Client {
         }
     }
 
+    /// From here on there is no HSM, and whoever waits for its answer waits no longer. Waits for nobody.
+    pub(in crate::kms::embedded) fn halt(&self) {
+        if let Transport::Separate(separate) = &self.0 {
+            separate.halt();
+        }
+    }
+
     /// From here on there is no HSM.
     pub(in crate::kms::embedded) fn stay_zeroized(&self) {
         if let Transport::Separate(separate) = &self.0 {
             separate.stay_zeroized();
         }
-    }
-
-    /// Whether there is to be no HSM.
-    pub(in crate::kms::embedded) fn is_zeroized(&self) -> bool {
-        matches!(&self.0, Transport::Separate(separate) if separate.is_zeroized())
     }
 
     /// Ends the HSM and has its domain key destroyed, as far as that is ours.
@@ -251,7 +255,8 @@ impl Client {
         purpose: &[u8],
         bits: u16,
     ) -> Result<(Vec<u8>, Vec<u8>), HsmError> {
-        let message = self.exchange(&Request::NewWrappingKey { purpose, bits })?;
+        let request = Request::NewWrappingKey { purpose, bits };
+        let message = self.exchange_within(limits::HSM_RSA_DEADLINE, &request)?;
         match answer(&message)? {
             Reply::WrappingKey { public, kept } => Ok((public.to_vec(), kept.to_vec())),
             _ => Err(HsmError::BadReply),
@@ -266,7 +271,7 @@ impl Client {
         let &ImportedMaterial { account, key, digest, purpose, kept, wrapping, wrapped } = material;
         let account = account.as_bytes();
         let import = Import { account, key, digest, purpose, kept, wrapping, wrapped };
-        let message = self.exchange(&Request::Import(import))?;
+        let message = self.exchange_within(limits::HSM_RSA_DEADLINE, &Request::Import(import))?;
         match answer(&message)? {
             Reply::Material { id, token } => Ok((id, token.to_vec())),
             _ => Err(HsmError::BadReply),
@@ -331,10 +336,14 @@ impl Client {
     }
 
     fn exchange(&self, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
+        self.exchange_within(limits::HSM_ANSWER_DEADLINE, request)
+    }
+
+    fn exchange_within(&self, deadline: Duration, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
         let request = request.encode()?;
         match &self.0 {
             Transport::InProcess(hsm) => Ok(hsm.answer(request.bytes())?),
-            Transport::Separate(separate) => separate.exchange(request.bytes()),
+            Transport::Separate(separate) => separate.exchange(request.bytes(), deadline),
             Transport::Stream(stream) => {
                 let mut place = stream.lock();
                 let mut stream = place.take().ok_or(HsmError::Gone)?;

@@ -13,7 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::limits;
+use crate::sync::Arc;
 use crate::sys::channel::Channel;
+use crate::sys::hardening::Hardening;
 use crate::sys::locked::KeyMemoryChoice;
 
 use super::client::HsmError;
@@ -23,14 +25,15 @@ use super::spawner::{ANSWER_MAX, FAILED, START, START_ANEW, STARTED, ZEROIZE, ZE
 
 /// The HSM's parent, which ends when this is dropped, and the HSM with it.
 pub struct Parent {
-    /// `None` only while it is being dropped.
+    /// `None` once a question had no answer: one that came later would be taken for the answer to the next.
     channel: Option<Channel>,
     process: Child,
 }
 
 /// An HSM in a process of its own.
 pub(super) struct Running {
-    pub(super) stream: UnixStream,
+    /// Shared with whoever may have to end a wait on it.
+    pub(super) stream: Arc<UnixStream>,
     pub(super) pid: u32,
 }
 
@@ -39,20 +42,27 @@ impl Parent {
     ///
     /// # Errors
     /// Where no process can be started.
-    pub fn start(memory: KeyMemoryChoice, source: &DomainKeySource) -> io::Result<Self> {
-        Self::start_program(Path::new(process::PROGRAM), memory, source)
+    pub fn start(memory: KeyMemoryChoice, hardening: Hardening, source: &DomainKeySource) -> io::Result<Self> {
+        Self::start_program(Path::new(process::PROGRAM), memory, hardening, source)
     }
 
-    /// Starts `program`, which is envol, as the HSM's parent; the HSM's keys lie in `memory`.
+    /// Starts `program`, which is envol, as the HSM's parent; the HSM's keys lie in `memory`, and it is confined as
+    /// `hardening` says.
     ///
     /// # Errors
     /// Where no process can be started.
-    pub fn start_program(program: &Path, memory: KeyMemoryChoice, source: &DomainKeySource) -> io::Result<Self> {
+    pub fn start_program(
+        program: &Path,
+        memory: KeyMemoryChoice,
+        hardening: Hardening,
+        source: &DomainKeySource,
+    ) -> io::Result<Self> {
         let (own, theirs) = Channel::pair()?;
         own.bound_waiting(limits::HSM_START_DEADLINE)?;
         let process = Command::new(program)
             .arg0(process::PARENT)
             .arg(memory.word())
+            .arg(hardening.word())
             .args(source.words())
             .env_clear()
             .stdin(if source.may_be_stdin() { Stdio::inherit() } else { Stdio::null() })
@@ -64,12 +74,12 @@ impl Parent {
     }
 
     /// Starts an HSM, in the place of one that ran before; with a new domain key, where `may_make` and there is none.
-    pub(super) fn start_hsm(&self, may_make: bool) -> Result<Running, HsmError> {
+    pub(super) fn start_hsm(&mut self, may_make: bool) -> Result<Running, HsmError> {
         let mut room = [0; ANSWER_MAX];
         match self.ask(if may_make { START_ANEW } else { START }, &mut room)? {
             ([STARTED, pid @ ..], Some(stream)) => {
                 let pid = pid.try_into().map(u32::from_be_bytes).map_err(|_| HsmError::BadReply)?;
-                Ok(Running { stream: stream.into(), pid })
+                Ok(Running { stream: Arc::new(stream.into()), pid })
             }
             ([FAILED, text @ ..], None) => Err(HsmError::NotStarted(String::from_utf8_lossy(text).into_owned())),
             _ => Err(HsmError::BadReply),
@@ -77,7 +87,7 @@ impl Parent {
     }
 
     /// Ends the HSM and destroys its domain key, as far as that is ours.
-    pub(super) fn zeroize(&self) -> Result<(), HsmError> {
+    pub(super) fn zeroize(&mut self) -> Result<(), HsmError> {
         let mut room = [0; ANSWER_MAX];
         match self.ask(ZEROIZE, &mut room)? {
             ([ZEROIZED], None) => Ok(()),
@@ -86,19 +96,26 @@ impl Parent {
         }
     }
 
-    fn ask<'r>(&self, what: u8, room: &'r mut [u8]) -> Result<(&'r [u8], Option<OwnedFd>), HsmError> {
-        let channel = self.channel.as_ref().expect("there until this is dropped");
-        channel.send(&[what], None).map_err(HsmError::NoParent)?;
-        match channel.receive(room).map_err(HsmError::NoParent)? {
-            (0, _) => Err(HsmError::NoParent(io::ErrorKind::UnexpectedEof.into())),
-            (length, descriptor) => Ok((&room[..length], descriptor)),
+    /// Asks the parent, which is gone for good if it does not answer.
+    fn ask<'r>(&mut self, what: u8, room: &'r mut [u8]) -> Result<(&'r [u8], Option<OwnedFd>), HsmError> {
+        let gone = |kind: io::ErrorKind| HsmError::NoParent(kind.into());
+        let channel = self.channel.as_ref().ok_or_else(|| gone(io::ErrorKind::NotConnected))?;
+        match channel.send(&[what], None).and_then(|()| channel.receive(room)) {
+            Ok((length @ 1.., descriptor)) => Ok((&room[..length], descriptor)),
+            Ok((0, _)) => {
+                self.end();
+                Err(gone(io::ErrorKind::UnexpectedEof))
+            }
+            Err(error) => {
+                self.end();
+                Err(HsmError::NoParent(error))
+            }
         }
     }
-}
 
-impl Drop for Parent {
-    fn drop(&mut self) {
-        // It ends when this closes; should it not, it is made to.
+    /// Ends the parent, which ends the HSM: it does so by itself when the channel closes; should it not, it is made to, and
+    /// the HSM ends when its stream closes.
+    fn end(&mut self) {
         drop(self.channel.take());
         let deadline = Instant::now() + limits::HSM_STOP_DEADLINE;
         while Instant::now() < deadline {
@@ -109,5 +126,31 @@ impl Drop for Parent {
         }
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_not_taken_for_another() {
+        let (own, theirs) = Channel::pair().expect("a pair");
+        own.bound_waiting(Duration::from_millis(1)).expect("bounded");
+        let process = Command::new("sleep").arg("60").spawn().expect("starts");
+        let mut parent = Parent { channel: Some(own), process };
+        assert!(matches!(parent.start_hsm(false), Err(HsmError::NoParent(_))), "it is stuck");
+        let mut asked = [0];
+        assert_eq!(theirs.receive(&mut asked).expect("there").0, 1);
+        assert!(theirs.send(&[ZEROIZED], None).is_err(), "nobody would know to what that is the answer");
+        assert!(matches!(parent.zeroize(), Err(HsmError::NoParent(_))));
+        assert_eq!(theirs.receive(&mut asked).expect("closed").0, 0, "nothing more was asked");
+        assert!(parent.process.try_wait().expect("ours").is_some(), "it is gone, as is said");
     }
 }

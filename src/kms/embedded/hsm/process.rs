@@ -6,7 +6,8 @@
 //!     envol-hsm                  the HSM: domain key (or passphrase) on standard input, the stream to the front on standard output
 //!     envol-domain-key           writes a new domain key into the file on standard output, and ends
 //! ```
-//! Each starts with memory of its own (exec), an empty environment and no descriptor but these and standard error.
+//! Each starts with memory of its own (exec), an empty environment and no descriptor but these and standard error. The HSM
+//! is confined beside, as the configuration asks: no file is in its reach, no program runs in it.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,8 +18,10 @@ use std::process::ExitCode;
 
 use crate::kms::embedded::domain_key;
 use crate::limits;
-use crate::sys::locked::{self, KeyMemoryChoice};
-use crate::sys::{hardening, seclusion};
+use crate::sys::confinement::{self, Landlocked, Reachable};
+use crate::sys::hardening::{self, Hardening};
+use crate::sys::locked::{self, KeyMemoryChoice, LockingFailed};
+use crate::sys::seclusion;
 
 use super::protocol::{Failure, Reply, read_frame, write_frame};
 use super::server::{Hsm, serve};
@@ -63,14 +66,51 @@ fn run_hsm(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
     let mut stream = UnixStream::from(seclusion::socket_of_stdout()?);
     let given = File::from(seclusion::take_stdin()?);
-    let key = reserve_memory(words.next()).and_then(|()| source::domain_key(given, words));
+    let memory = reserve_memory(words.next());
+    let hardening = words.next();
+    let key = memory.and_then(|()| source::domain_key(given, words));
+    let hsm = key.and_then(|key| Hsm::new(key).map_err(io::Error::other));
+    // Where the limit does not allow it, keys are out of swap all the same: they lie in memory of their own.
+    let _ = seclusion::lock_all_memory();
+    let confined = confine(hardening.as_deref());
     seclusion::refuse_descriptors()?;
-    match key.and_then(|key| Hsm::new(key).map_err(io::Error::other)) {
+    match confined.and(hsm) {
         Ok(hsm) => serve(&mut stream, &hsm).map_err(io::Error::other),
         Err(error) => {
-            refuse_first(&mut stream)?;
+            refuse_first(&mut stream, failure(&error))?;
             Err(error)
         }
+    }
+}
+
+/// The kernel does not confine this process as it must be.
+#[derive(Debug, thiserror::Error)]
+#[error("it cannot be confined: {0}")]
+struct NotConfined(String);
+
+/// Confines this process as `word` says. What the kernel lacks the front, confined by the same kernel, tells.
+fn confine(word: Option<&OsStr>) -> io::Result<()> {
+    let asked = word.and_then(OsStr::to_str).and_then(Hardening::named).ok_or(io::ErrorKind::InvalidInput)?;
+    if asked == Hardening::Off {
+        return Ok(());
+    }
+    let landlocked = match confinement::landlock(&Reachable::default()) {
+        Ok(Landlocked::Not) => Err("the kernel has no landlock".to_owned()),
+        outcome => outcome.map_err(|error| error.to_string()),
+    };
+    let filtered = confinement::seccomp().map_err(|error| error.to_string());
+    match landlocked.and(filtered) {
+        Err(why) if asked == Hardening::Require => Err(io::Error::other(NotConfined(why))),
+        _ => Ok(()),
+    }
+}
+
+/// What the front is told of `error`.
+fn failure(error: &io::Error) -> Failure {
+    match error.get_ref() {
+        Some(cause) if cause.is::<LockingFailed>() => Failure::Memory,
+        Some(cause) if cause.is::<NotConfined>() => Failure::Confinement,
+        _ => Failure::DomainKey,
     }
 }
 
@@ -84,9 +124,9 @@ fn reserve_memory(word: Option<OsString>) -> io::Result<()> {
 }
 
 /// Tells the front, which has asked something by now, that there will be no HSM.
-fn refuse_first(stream: &mut UnixStream) -> io::Result<()> {
+fn refuse_first(stream: &mut UnixStream, failure: Failure) -> io::Result<()> {
     if read_frame(stream)?.is_some() {
-        let reply = Reply::Failed(Failure::DomainKey).encode().map_err(io::Error::other)?;
+        let reply = Reply::Failed(failure).encode().map_err(io::Error::other)?;
         write_frame(stream, reply.bytes())?;
     }
     Ok(())

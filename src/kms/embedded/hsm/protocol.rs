@@ -87,7 +87,7 @@ pub enum Failure {
     #[error("the ciphertext is not authentic")]
     Ciphertext,
     /// No locked memory.
-    #[error("no locked memory")]
+    #[error("memory for keys could not be locked; raise the limit on locked memory (RLIMIT_MEMLOCK, LimitMEMLOCK=)")]
     Memory,
     /// There is no domain key to work with.
     #[error("the domain key could not be read")]
@@ -95,6 +95,9 @@ pub enum Failure {
     /// Imported material is not as long as the key's has to be.
     #[error("the material is of another length than the key's")]
     Length,
+    /// The kernel does not confine it as the configuration requires.
+    #[error("the HSM could not be confined by landlock and seccomp, as hardening = \"require\" asks")]
+    Confinement,
 }
 
 /// Bytes that are no message of this protocol.
@@ -207,6 +210,7 @@ impl Failure {
             Self::Memory => 4,
             Self::DomainKey => 5,
             Self::Length => 6,
+            Self::Confinement => 7,
         }
     }
 
@@ -218,6 +222,7 @@ impl Failure {
             4 => Ok(Self::Memory),
             5 => Ok(Self::DomainKey),
             6 => Ok(Self::Length),
+            7 => Ok(Self::Confinement),
             _ => Err(Malformed),
         }
     }
@@ -418,6 +423,7 @@ mod tests {
             Reply::Failed(Failure::Memory),
             Reply::Failed(Failure::DomainKey),
             Reply::Failed(Failure::Length),
+            Reply::Failed(Failure::Confinement),
             Reply::WrappingKey { public: b"p", kept: b"k" },
         ];
         for reply in replies {

@@ -2,13 +2,18 @@
 //!
 //! The HSM keeps nothing between two requests, so that each can be asked again of the next one; and nothing that it does
 //! is durable before the front has stored it. A request is therefore lost only where HSM after HSM dies under it.
+//! One request at a time: whoever asks holds the link until the answer is there. Zeroizing does not wait for that.
 
 use std::io::{self, ErrorKind};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use crate::limits;
-use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex, Weak};
 use crate::sys::locked::LockedMemory;
 
 use super::client::HsmError;
@@ -20,25 +25,27 @@ const ATTEMPTS: usize = 3;
 
 /// The HSM and the way to get another.
 pub(super) struct Separate {
-    parent: Parent,
     link: Mutex<Link>,
+    /// Whether there must be no HSM. Known without the link, which somebody holds who waits for an answer.
+    zeroized: AtomicBool,
+    /// The stream of the HSM that was started last, so that such waiting can be ended.
+    stream: Mutex<Weak<UnixStream>>,
 }
 
-#[derive(Default)]
 struct Link {
+    parent: Parent,
     /// `None` before the first request, and once an exchange has failed.
     running: Option<Running>,
     /// Whether a domain key may be made where there is none.
     may_make: bool,
-    /// Whether there must be no HSM.
-    zeroized: bool,
     /// What an HSM must answer to be the one that belongs to the store.
     expected: Option<[u8; 32]>,
 }
 
 impl Separate {
     pub(super) fn new(parent: Parent) -> Self {
-        Self { parent, link: Mutex::default() }
+        let link = Mutex::new(Link { parent, running: None, may_make: false, expected: None });
+        Self { link, zeroized: AtomicBool::new(false), stream: Mutex::default() }
     }
 
     /// Whether a domain key may be made where there is none.
@@ -53,31 +60,42 @@ impl Separate {
         link.may_make = false;
     }
 
-    /// From here on there is no HSM.
-    pub(super) fn stay_zeroized(&self) {
-        self.link.lock().zeroized = true;
+    /// From here on there is no HSM, and whoever waits for its answer waits no longer.
+    pub(super) fn halt(&self) {
+        self.zeroized.store(true, Ordering::SeqCst);
+        if let Some(stream) = self.stream.lock().upgrade() {
+            // Where this fails the stream is closed already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
-    pub(super) fn is_zeroized(&self) -> bool {
-        self.link.lock().zeroized
+    /// From here on there is no HSM: the one that runs ends when its stream closes.
+    pub(super) fn stay_zeroized(&self) {
+        self.halt();
+        self.link.lock().running = None;
     }
 
     /// Ends the HSM and has its domain key destroyed, as far as that is ours.
     pub(super) fn zeroize(&self) -> Result<(), HsmError> {
+        self.halt();
         let mut link = self.link.lock();
-        link.zeroized = true;
         // It would end when this closes, even if nobody were left to kill it.
         link.running = None;
-        self.parent.zeroize()
+        link.parent.zeroize()
     }
 
     /// Has an HSM started, which must be the store's.
     pub(super) fn initialise(&self) -> Result<(), HsmError> {
         let mut link = self.link.lock();
+        // Who zeroizes while this goes on has the last word.
+        let before = self.zeroized.swap(false, Ordering::SeqCst);
         if link.running.is_none() {
-            link.running = Some(link.start(&self.parent)?);
+            let started = self.start(&mut link);
+            if started.is_err() && before {
+                self.zeroized.store(true, Ordering::SeqCst);
+            }
+            link.running = Some(started?);
         }
-        link.zeroized = false;
         Ok(())
     }
 
@@ -86,57 +104,61 @@ impl Separate {
         self.link.lock().running.as_ref().map(|running| running.pid)
     }
 
-    pub(super) fn exchange(&self, request: &[u8]) -> Result<LockedMemory, HsmError> {
+    /// The answer to `request`, which the HSM may take until `deadline` over.
+    pub(super) fn exchange(&self, request: &[u8], deadline: Duration) -> Result<LockedMemory, HsmError> {
+        self.refuse_zeroized()?;
         let mut link = self.link.lock();
-        if link.zeroized {
-            return Err(HsmError::Zeroized);
-        }
         let mut last = HsmError::Gone;
         for _ in 0..ATTEMPTS {
-            match link.ask(&self.parent, request) {
-                Err(error) if has_died(&error) => {
-                    warn!(%error, "the HSM has died");
-                    last = error;
-                }
+            self.refuse_zeroized()?;
+            match self.ask(&mut link, request, deadline) {
+                Err(error) if has_died(&error) => last = error,
                 outcome => return outcome,
             }
+            self.refuse_zeroized()?;
+            warn!(error = %last, "the HSM has died");
         }
         Err(last)
     }
-}
 
-impl Link {
+    fn refuse_zeroized(&self) -> Result<(), HsmError> {
+        if self.zeroized.load(Ordering::SeqCst) { Err(HsmError::Zeroized) } else { Ok(()) }
+    }
+
     /// Asks the HSM, which is started first where none runs.
-    fn ask(&mut self, parent: &Parent, request: &[u8]) -> Result<LockedMemory, HsmError> {
-        let mut running = match self.running.take() {
+    fn ask(&self, link: &mut Link, request: &[u8], deadline: Duration) -> Result<LockedMemory, HsmError> {
+        let running = match link.running.take() {
             Some(running) => running,
-            None => self.start(parent)?,
+            None => self.start(link)?,
         };
-        let reply = ask(&mut running, request)?;
-        self.running = Some(running);
+        let reply = ask(&running, request, deadline)?;
+        link.running = Some(running);
         Ok(reply)
     }
 
-    fn start(&self, parent: &Parent) -> Result<Running, HsmError> {
-        let mut running = parent.start_hsm(self.may_make)?;
+    fn start(&self, link: &mut Link) -> Result<Running, HsmError> {
+        let running = link.parent.start_hsm(link.may_make)?;
         running.stream.set_write_timeout(Some(limits::HSM_ANSWER_DEADLINE))?;
-        running.stream.set_read_timeout(Some(limits::HSM_START_DEADLINE))?;
-        let message = ask(&mut running, Request::CheckValue.encode()?.bytes())?;
+        *self.stream.lock() = Arc::downgrade(&running.stream);
+        // Who halts says so first and then ends what is found there: one of the two sees the other.
+        self.refuse_zeroized()?;
+        let message = ask(&running, Request::CheckValue.encode()?.bytes(), limits::HSM_START_DEADLINE)?;
         match Reply::decode(message.bytes())? {
-            Reply::CheckValue(value) if self.expected.is_none_or(|expected| expected == value) => {}
+            Reply::CheckValue(value) if link.expected.is_none_or(|expected| expected == value) => {}
             Reply::CheckValue(_) => return Err(HsmError::OtherDomainKey),
             Reply::Failed(failure) => return Err(HsmError::Failed(failure)),
             _ => return Err(HsmError::BadReply),
         }
-        running.stream.set_read_timeout(Some(limits::HSM_ANSWER_DEADLINE))?;
         info!(pid = running.pid, "the HSM runs");
         Ok(running)
     }
 }
 
-fn ask(running: &mut Running, request: &[u8]) -> Result<LockedMemory, HsmError> {
-    write_frame(&mut running.stream, request)?;
-    read_frame(&mut running.stream)?.ok_or(HsmError::Gone)
+fn ask(running: &Running, request: &[u8], deadline: Duration) -> Result<LockedMemory, HsmError> {
+    let mut stream = &*running.stream;
+    stream.set_read_timeout(Some(deadline))?;
+    write_frame(&mut stream, request)?;
+    read_frame(&mut stream)?.ok_or(HsmError::Gone)
 }
 
 /// Whether another HSM may give an answer. One that is slow is not asked for again at once: whoever waits has waited

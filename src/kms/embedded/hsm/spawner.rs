@@ -50,7 +50,7 @@ enum NotStarted {
 pub(super) fn run(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
     seclusion::keep_descriptors_to_ourselves()?;
-    let memory = words.next().unwrap_or_default();
+    let manner = Manner { memory: words.next().unwrap_or_default(), hardening: words.next().unwrap_or_default() };
     let source = DomainKeySource::read(words).map_err(io::Error::other)?;
     let channel = Channel::from(seclusion::socket_of_stdout()?);
     let mut hsm = Running(None);
@@ -62,13 +62,19 @@ pub(super) fn run(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
         let (answer, stream) = match asked {
-            [START] => hsm.started(start(&memory, &source, false)),
-            [START_ANEW] => hsm.started(start(&memory, &source, true)),
+            [START] => hsm.started(start(&manner, &source, false)),
+            [START_ANEW] => hsm.started(start(&manner, &source, true)),
             [ZEROIZE] => (zeroized(source.destroy()), None),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         channel.send(&answer, stream.as_ref().map(AsFd::as_fd))?;
     }
+}
+
+/// In which memory the HSM has its keys, and how it is confined, in the words of the configuration.
+struct Manner {
+    memory: OsString,
+    hardening: OsString,
 }
 
 fn zeroized(outcome: io::Result<()>) -> Vec<u8> {
@@ -116,11 +122,12 @@ impl Drop for Running {
     }
 }
 
-fn start(memory: &OsStr, source: &DomainKeySource, may_make: bool) -> Result<(Child, UnixStream), NotStarted> {
-    let Opened { descriptor, words } = source.open(may_make, |file| make_domain_key(memory, file))?;
+fn start(manner: &Manner, source: &DomainKeySource, may_make: bool) -> Result<(Child, UnixStream), NotStarted> {
+    let Opened { descriptor, words } = source.open(may_make, |file| make_domain_key(&manner.memory, file))?;
     let (front, own) = UnixStream::pair()?;
-    let child =
-        program(HSM).arg(memory).args(words).current_dir("/").stdin(descriptor).stdout(OwnedFd::from(own)).spawn()?;
+    let mut hsm = program(HSM);
+    hsm.arg(&manner.memory).arg(&manner.hardening).args(words).current_dir("/");
+    let child = hsm.stdin(descriptor).stdout(OwnedFd::from(own)).spawn()?;
     Ok((child, front))
 }
 
