@@ -34,6 +34,18 @@ pub struct Key {
     pub tags: BTreeMap<String, String>,
     /// The id of the material that encrypts now.
     pub current_key_material_id: String,
+    /// What kind of key it is, as AWS spells it: `SYMMETRIC_DEFAULT`, `HMAC_256`, ...
+    #[serde(default)]
+    pub key_spec: String,
+    /// Where its material comes from: `AWS_KMS` or `EXTERNAL`.
+    #[serde(default)]
+    pub origin: String,
+    /// When it was last used with success, RFC 3339; null where it never was.
+    #[serde(default)]
+    pub last_used: Option<String>,
+    /// The operation that this was, as AWS spells it.
+    #[serde(default)]
+    pub last_operation: Option<String>,
     /// Ids of the volumes whose data key it wraps, as far as this daemon knows.
     pub volumes: Vec<String>,
 }

@@ -22,7 +22,7 @@ pub(super) async fn list(State(operated): Shared, CalledBy(caller): CalledBy) ->
     carry_out(move || {
         let keys = operated.keys.list_keys(&caller)?;
         let volumes = operated.registry.list();
-        Ok(Json(keys.into_iter().map(|key| view::key(key, &volumes)).collect()))
+        Ok(Json(keys.into_iter().map(|key| view::key(&operated.keys, key, &volumes)).collect()))
     })
     .await
 }
@@ -91,7 +91,7 @@ async fn one(
 ) -> Answer<api::Key> {
     carry_out(move || {
         let key = operation(&operated.keys)?;
-        Ok(Json(view::key(key, &operated.registry.list())))
+        Ok(Json(view::key(&operated.keys, key, &operated.registry.list())))
     })
     .await
 }

@@ -27,7 +27,7 @@ pub(super) async fn status(State(operated): State<Arc<Operated>>) -> Result<Json
             hardening: about.hardening.clone(),
             connections: (operated.connections)(),
             traffic: volumes.iter().filter_map(view::traffic).collect(),
-            keys: keys.into_iter().map(|key| view::key(key, &volumes)).collect(),
+            keys: keys.into_iter().map(|key| view::key(&operated.keys, key, &volumes)).collect(),
             volumes: volumes.iter().map(|volume| view::volume(about, volume)).collect(),
         }))
     })

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{About, NbdListener, api};
 use crate::attach::{AttachmentView, Caching, LastRefusal, State, VolumeView};
-use crate::kms::embedded::{Alias, HsmState, KeyMetadata};
+use crate::kms::embedded::{Alias, Embedded, HsmState, KeyMetadata};
 use crate::names::VolumeName;
 use crate::units::ByteCount;
 use crate::volume::Header;
@@ -133,7 +133,9 @@ pub(super) fn claimed(path: &str, header: &Header) -> api::Volume {
 }
 
 /// A key, and which of `volumes` hang on it.
-pub(super) fn key(key: KeyMetadata, volumes: &[VolumeView]) -> api::Key {
+pub(super) fn key(keys: &Embedded, key: KeyMetadata, volumes: &[VolumeView]) -> api::Key {
+    let (last_used, last_operation) =
+        keys.last_use(&key.key_id).map(|used| (used.time.to_string(), used.operation)).unzip();
     let (rotation_period_days, next_rotation_date) = key.automatic_rotation.unzip();
     let hang_on_it = volumes.iter().filter(|volume| volume.record.key == key.arn);
     api::Key {
@@ -151,6 +153,10 @@ pub(super) fn key(key: KeyMetadata, volumes: &[VolumeView]) -> api::Key {
         next_rotation_date: next_rotation_date.map(rfc3339),
         tags: key.tags,
         current_key_material_id: key.current_key_material_id,
+        key_spec: key.spec.name().to_owned(),
+        origin: key.origin.name().to_owned(),
+        last_used,
+        last_operation,
     }
 }
 

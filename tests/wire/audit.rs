@@ -51,6 +51,12 @@ fn the_command_line_finds_records_by_volume_key_principal_and_time() {
     assert_eq!(names(&["--volume", "db", "--key", "alias/a", "--since", "1h"]), of_volume);
     assert!(names(&["--volume", "db", "--until", "1h"]).is_empty());
     assert_eq!(names(&["--volume", "db", "--limit", "1"]), ["Decrypt"]);
+    let shown = daemon.json(["key", "show", "alias/a"]);
+    let kind = ["key_spec", "origin", "last_operation"].map(|member| shown[member].as_str().expect("text"));
+    assert_eq!(kind, ["SYMMETRIC_DEFAULT", "AWS_KMS", "Decrypt"]);
+    let last = daemon.json(["audit", "list", "--volume", "db", "--limit", "1"]);
+    assert_eq!(shown["last_used"], last[0]["eventTime"]);
+    assert_eq!((&key["last_used"], &key["last_operation"]), (&Value::Null, &Value::Null));
     let about_key = names(&["--key", key["key_id"].as_str().expect("an id")]);
     assert_eq!(about_key[..2], ["CreateKey", "CreateAlias"]);
     assert!(names(&["--principal", "root"]).contains(&"CreateAccessKey".to_owned()));

@@ -36,7 +36,11 @@ pub(crate) fn key_card(key: &Key, volumes: &[Volume]) -> String {
         table.pair("description", Cell::new(&key.description));
     }
     table.pair("managed by", Cell::new(if key.manager == "AWS" { "AWS" } else { "you" }));
+    if !key.key_spec.is_empty() {
+        table.pair("kind", Cell::new(format!("{}, material from {}", key.key_spec, key.origin)));
+    }
     table.pair("created", Cell::new(&key.created));
+    table.pair("last used", Cell::new(last_use(key)));
     table.pair("rotations", Cell::new(rotations(key)));
     table.pair("material", Cell::new(&key.current_key_material_id));
     let tags: Vec<String> = key.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
@@ -47,6 +51,13 @@ pub(crate) fn key_card(key: &Key, volumes: &[Volume]) -> String {
     });
     table.pair("volumes", Cell::new(listed(&ids.collect::<Vec<_>>())));
     table.render()
+}
+
+fn last_use(key: &Key) -> String {
+    match (&key.last_used, &key.last_operation) {
+        (Some(time), Some(operation)) => format!("{time}, {operation}"),
+        _ => "never".to_owned(),
+    }
 }
 
 /// How often it was rotated, and when it will be.

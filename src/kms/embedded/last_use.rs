@@ -172,6 +172,11 @@ impl Embedded {
             Ok(KeyLastUsage { key_id, created, last: self.last_uses.of(key.id) })
         })
     }
+
+    /// The last use of the key with this id, for whoever describes it: no call, so it leaves no record.
+    pub fn last_use(&self, key_id: &str) -> Option<LastUse> {
+        self.last_uses.of(Uuid::try_parse(key_id).ok()?)
+    }
 }
 
 /// Whether it is an operation whose last time is kept.
