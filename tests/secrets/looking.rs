@@ -46,6 +46,14 @@ fn nothing_is_left_after_detach() {
     assert_eq!(world.locked_kib(), locked, "locked memory is what it was");
 }
 
+/// The portable engine's code is another crate's, which knows of no stacks: they are wiped behind it, and deep enough.
+#[test]
+fn nothing_is_left_by_the_portable_engine() {
+    let world = World::under("mlock", &[("ENVOL_CIPHER", "portable")]);
+    (0..8).for_each(|number| world.cycle(number));
+    assert_nothing_is_left(&world);
+}
+
 /// Of pages that root can read, none goes into a core. The same look shows that the scan finds keys that are there.
 #[test]
 fn while_attached_a_core_holds_no_key() {

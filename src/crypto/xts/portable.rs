@@ -23,15 +23,15 @@ impl Keys {
     }
 
     pub(super) fn encrypt_tweaks(&self, tweaks: &mut [Tweak]) {
-        stack::wiped_after(|| self.tweak.encrypt_blocks(Array::cast_slice_from_core_mut(tweaks)));
+        stack::deeply_wiped_after(|| self.tweak.encrypt_blocks(Array::cast_slice_from_core_mut(tweaks)));
     }
 
     pub(super) fn encrypt(&self, starts: &[Tweak], runs: Runs<'_>) {
-        stack::wiped_after(|| each_piece(starts, runs, |blocks| self.data.encrypt_blocks(blocks)));
+        stack::deeply_wiped_after(|| each_piece(starts, runs, |blocks| self.data.encrypt_blocks(blocks)));
     }
 
     pub(super) fn decrypt(&self, starts: &[Tweak], runs: Runs<'_>) {
-        stack::wiped_after(|| each_piece(starts, runs, |blocks| self.data.decrypt_blocks(blocks)));
+        stack::deeply_wiped_after(|| each_piece(starts, runs, |blocks| self.data.decrypt_blocks(blocks)));
     }
 }
 
