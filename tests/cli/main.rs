@@ -14,6 +14,7 @@ mod help;
 mod program;
 mod scripted;
 mod terminal;
+mod words;
 
 #[allow(unsafe_code, reason = "signals to our own child processes")]
 #[path = "../support/mod.rs"]

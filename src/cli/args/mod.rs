@@ -10,6 +10,7 @@ mod daemon;
 mod key;
 mod kms;
 mod volume;
+mod words;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ pub use daemon::{DaemonArgs, LogFormat};
 pub(crate) use key::{AliasCommand, KeyCommand};
 pub use kms::{AccessKeyCommand, KmsCommand, ServeArgs, ZeroizeArgs};
 pub(crate) use volume::{BackupArgs, CreateArgs, HeaderCommand, RestoreArgs, VolumeCommand};
+pub use words::{CompletionsArgs, ManArgs};
 
 use crate::names::{BadName, VolumeId, VolumeName};
 
@@ -134,6 +136,10 @@ pub enum Task {
     /// loss against the rung below. What is written is read back and compared, and must not be found in the backings.
     /// Starts a daemon of its own, takes less than a minute, and leaves nothing behind.
     Bench(Box<BenchArgs>),
+    /// Print what a shell needs to complete these words
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them
+    Man(ManArgs),
 }
 
 /// `attach`.

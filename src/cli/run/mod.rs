@@ -9,6 +9,7 @@ mod hsm;
 mod key;
 mod status;
 mod volume;
+mod words;
 
 use serde::Serialize;
 
@@ -50,6 +51,8 @@ pub(super) fn task(global: &Global, task: Task) -> Result<u8, CliError> {
         Task::Audit(command) => audit::run(&session()?, command),
         Task::Demo => return demo::command(global),
         Task::Bench(args) => return bench::command(global, &args),
+        Task::Completions(args) => words::completions(Console::new(global.json), &args),
+        Task::Man(args) => words::man(Console::new(global.json), &args),
     }?;
     Ok(0)
 }
