@@ -44,6 +44,7 @@ fn names_that_no_alias_may_have_are_refused_in_the_words_of_aws() {
         ("alias/aws/mine", "NotAuthorizedException: "),
         ("alias/", "InvalidAliasNameException: The alias name is empty behind the prefix \"alias/\"."),
         ("alias/taken", taken),
+        ("alias/a:b", "ValidationException: alias/a:b contains invalid characters for an alias"),
     ];
     for (name, expected) in cases {
         assert_eq!(refusal(kms.create_alias(&caller(), name, &key)), expected);

@@ -74,7 +74,7 @@ for call in [
     kms.get_key_rotation_status, kms.list_key_rotations, kms.rotate_key_on_demand, kms.list_aliases,
 ]:
     equal(refusal(call, KeyId="alias/a"), "NotFoundException: Invalid keyId 'alias/a'")
-equal(refusal(kms.create_alias, AliasName="alias/c", TargetKeyId="alias/a"), "NotFoundException: Invalid keyId 'alias/a'")
+equal(refusal(kms.create_alias, AliasName="alias/c", TargetKeyId="alias/a"), "ValidationException: Aliases must refer to keys. Not aliases")
 
 # --- keys that are not there
 absent = "11111111-2222-3333-4444-555555555555"

@@ -354,7 +354,7 @@ impl Embedded {
     }
 
     fn judge_new_alias(&self, tables: &impl Lookup, name: &str) -> Result<(), KmsError> {
-        aliases::judge(name)?;
+        aliases::judge_new(name)?;
         match tables.alias(name)? {
             None => Ok(()),
             Some(_) => Err(refusal::alias_exists(&self.identity.arn(name))),

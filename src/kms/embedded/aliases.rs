@@ -12,6 +12,12 @@ const PREFIX: &str = "alias/";
 const MANAGED_PREFIX: &str = "alias/aws/";
 const PATTERN: &str = "^[a-zA-Z0-9:/_-]+$";
 
+/// Whether a caller may make an alias called `name`.
+pub(super) fn judge_new(name: &str) -> Result<(), KmsError> {
+    judge(name)?;
+    if name.contains(':') { Err(refusal::colon_in_alias(name)) } else { Ok(()) }
+}
+
 /// Whether a caller may make, move or delete an alias called `name`.
 pub(super) fn judge(name: &str) -> Result<(), KmsError> {
     if name.is_empty() {

@@ -151,7 +151,7 @@ impl Embedded {
         let id = match self.identity.read_name(name)? {
             Named::Key(id) => id,
             Named::Alias(_) if call.caller.request.is_some() && !call.operation.takes_alias() => {
-                return Err(refusal::invalid_key_id(name));
+                return Err(call.operation.refuses_alias(name));
             }
             Named::Alias(alias) => {
                 tables.alias(&alias)?.ok_or_else(|| refusal::no_such_alias(&self.identity.arn(&alias)))?

@@ -87,6 +87,14 @@ impl Operation {
     pub(super) fn takes_alias(self) -> bool {
         self.is_cryptographic() || self == Self::DescribeKey
     }
+
+    /// How it refuses `alias`, where it takes none.
+    pub(super) fn refuses_alias(self, alias: &str) -> KmsError {
+        match self {
+            Self::CreateAlias | Self::UpdateAlias => refusal::alias_of_an_alias(),
+            _ => refusal::invalid_key_id(alias),
+        }
+    }
 }
 
 /// Whether `state` allows `operation`.

@@ -104,6 +104,16 @@ pub(super) fn alias_without_prefix() -> KmsError {
     )
 }
 
+/// `ValidationException` of a colon: AWS's model lets it pass, AWS does not.
+pub(super) fn colon_in_alias(name: &str) -> KmsError {
+    refused("ValidationException", format!("{name} contains invalid characters for an alias"))
+}
+
+/// `ValidationException` of an alias that is to point to an alias.
+pub(super) fn alias_of_an_alias() -> KmsError {
+    refused("ValidationException", "Aliases must refer to keys. Not aliases")
+}
+
 /// `InvalidAliasNameException` of `alias/` and nothing behind it.
 pub(super) fn empty_alias_name() -> KmsError {
     refused("InvalidAliasNameException", "The alias name is empty behind the prefix \"alias/\".")
