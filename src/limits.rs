@@ -63,6 +63,9 @@ pub const USER_NAME_MAX: usize = 64;
 /// Days that a KMS key is pending deletion before it is gone, as AWS allows.
 pub const DELETION_WINDOW_DAYS: RangeInclusive<u32> = 7..=30;
 
+/// Days between two automatic rotations of a key, as AWS has it.
+pub const ROTATION_PERIOD_DAYS: RangeInclusive<u32> = 90..=2560;
+
 /// How far the clock of whoever signs a request to the KMS may be off, as AWS allows.
 pub const SIGNATURE_SKEW: Duration = Duration::from_secs(300);
 

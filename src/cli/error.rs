@@ -45,6 +45,9 @@ pub enum CliError {
     /// `man` knows no such command.
     #[error("there is no command {0}")]
     NoSuchCommand(String),
+    /// A key has one value of a tag.
+    #[error("the tag {0} is given twice")]
+    TagTwice(String),
     /// The measuring came to no figures.
     #[error(transparent)]
     Bench(#[from] BenchFailure),
@@ -68,6 +71,7 @@ impl CliError {
             Self::NoDirectory => ("cli.no_directory", 2, "name it with --socket, or set HOME"),
             Self::Output(_) => ("cli.output", 1, "see whether the disk behind the output is full"),
             Self::Terminal(_) => ("cli.terminal", 1, "add --yes if that is what you want"),
+            Self::TagTwice(_) => ("cli.usage", 2, "give each tag once"),
             Self::NoSuchCommand(_) => ("cli.usage", 2, "see envol --help for the commands"),
             Self::Bench(failure) => failure.verdict(),
             Self::Program(_) => ("cli.program", 1, "run it by its path, on a machine where /proc is mounted"),

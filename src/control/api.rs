@@ -69,6 +69,36 @@ pub struct CreateKey {
     pub alias: Option<String>,
     /// What it is for.
     pub description: Option<String>,
+    /// What kind of key, as AWS spells it; `SYMMETRIC_DEFAULT` unless given. Volumes take no other.
+    #[serde(default)]
+    pub spec: Option<String>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// `POST /v1/keys/{key}/tag`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TagKey {
+    /// Tags to put over those that are there.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// `POST /v1/keys/{key}/untag`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UntagKey {
+    /// Names of tags to remove; those that are not there are no error.
+    pub tags: Vec<String>,
+}
+
+/// `POST /v1/keys/{key}/rotation`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateEvery {
+    /// Days between two automatic rotations, 90 to 2560; null ends them.
+    pub days: Option<u32>,
 }
 
 /// `POST /v1/access-keys`.

@@ -1,5 +1,7 @@
 //! Keys of the embedded KMS and their aliases.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use hyper::StatusCode;
@@ -8,7 +10,7 @@ use super::extract::{CalledBy, NamedAlias, NamedKey, Nothing, Sent, alias_name};
 use super::problem::{Fault, Refused};
 use super::work::carry_out;
 use super::{Operated, api, view};
-use crate::kms::embedded::{Embedded, KeyMetadata};
+use crate::kms::embedded::{Embedded, KeyMetadata, KeySpec, NewKey, Tag};
 use crate::kms::{KeyName, KmsError, Principal};
 use crate::sync::Arc;
 
@@ -32,9 +34,57 @@ pub(super) async fn create(
     CalledBy(caller): CalledBy,
     Sent(asked): Sent<api::CreateKey>,
 ) -> Answer<api::Key> {
+    let spec = spec(asked.spec.as_deref())?;
     one(operated, move |keys| {
-        let alias = asked.alias.as_deref().map(alias_name);
-        keys.create_key(&caller, asked.description.as_deref().unwrap_or_default(), alias.as_deref())
+        let (alias, tags) = (asked.alias.as_deref().map(alias_name), tags(asked.tags));
+        let description = asked.description.as_deref().unwrap_or_default();
+        let new = NewKey { alias: alias.as_deref(), tags: &tags, spec, ..NewKey::described(description) };
+        keys.create(&caller, &new)
+    })
+    .await
+}
+
+/// The kind of key called `name`, of those that are made here.
+fn spec(name: Option<&str>) -> Result<KeySpec, Refused> {
+    let Some(name) = name else { return Ok(KeySpec::Symmetric) };
+    KeySpec::ALL.into_iter().find(|spec| spec.name() == name).ok_or_else(|| {
+        let known: Vec<&str> = KeySpec::ALL.iter().map(|spec| spec.name()).collect();
+        let message = format!("{name} is no kind of key that is made here; there are {}", known.join(", "));
+        Refused::new(Fault::Usage, "key.unknown_spec", message)
+    })
+}
+
+fn tags(asked: BTreeMap<String, String>) -> Vec<Tag> {
+    asked.into_iter().map(|(key, value)| Tag { key, value }).collect()
+}
+
+pub(super) async fn tag(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedKey(key): NamedKey,
+    Sent(asked): Sent<api::TagKey>,
+) -> Answer<api::Key> {
+    one(operated, move |keys| keys.tag_resource(&caller, &key, &tags(asked.tags))).await
+}
+
+pub(super) async fn untag(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedKey(key): NamedKey,
+    Sent(asked): Sent<api::UntagKey>,
+) -> Answer<api::Key> {
+    one(operated, move |keys| keys.untag_resource(&caller, &key, &asked.tags)).await
+}
+
+pub(super) async fn rotate_every(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    NamedKey(key): NamedKey,
+    Sent(asked): Sent<api::RotateEvery>,
+) -> Answer<api::Key> {
+    one(operated, move |keys| match asked.days {
+        None => keys.disable_key_rotation(&caller, &key),
+        days => keys.enable_key_rotation(&caller, &key, days),
     })
     .await
 }

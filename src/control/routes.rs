@@ -170,6 +170,13 @@ fn of_keys() -> Vec<Route> {
             .answers(key()),
         Route::post("/v1/keys/{key}/cancel-deletion", "CancelKeyDeletion.", keys::cancel_deletion).answers(key()),
         Route::post("/v1/keys/{key}/rotate", "RotateKeyOnDemand.", keys::rotate).answers(key()),
+        Route::post("/v1/keys/{key}/rotation", "EnableKeyRotation, or DisableKeyRotation.", keys::rotate_every)
+            .takes(Shape::of::<api::RotateEvery>())
+            .answers(key()),
+        Route::post("/v1/keys/{key}/tag", "TagResource.", keys::tag).takes(Shape::of::<api::TagKey>()).answers(key()),
+        Route::post("/v1/keys/{key}/untag", "UntagResource.", keys::untag)
+            .takes(Shape::of::<api::UntagKey>())
+            .answers(key()),
     ]
 }
 

@@ -78,6 +78,37 @@ impl Drop for Daemon {
 }
 
 #[test]
+fn a_key_has_a_kind_tags_and_a_period() {
+    let daemon = Daemon::start();
+    let key = daemon.told("key create --alias mac --spec HMAC_256 --tag Env=Prod --tag Note=a=b --tag Empty=");
+    assert_eq!(key["key_spec"], "HMAC_256");
+    assert_eq!(key["tags"], json!({"Env": "Prod", "Note": "a=b", "Empty": ""}));
+    let tagged = daemon.told("key tag alias/mac Env=Test Team=web");
+    assert_eq!(tagged["tags"], json!({"Env": "Test", "Note": "a=b", "Empty": "", "Team": "web"}));
+    assert_eq!(daemon.told("key untag alias/mac Env Note Empty absent")["tags"], json!({"Team": "web"}));
+    daemon.told("key create --alias turning");
+    assert_eq!(daemon.told("key rotate alias/turning --every 90")["rotation_period_days"], 90);
+    let stopped = daemon.told("key rotate alias/turning --stop");
+    assert_eq!((&stopped["rotation_period_days"], &stopped["rotations"]), (&Value::Null, &json!(0)));
+    for (words, code, say) in [
+        (
+            "key create --spec RSA_9",
+            2,
+            "RSA_9 is no kind of key that is made here; there are SYMMETRIC_DEFAULT, HMAC_224",
+        ),
+        ("key create --tag Env=a --tag Env=b", 2, "the tag Env is given twice"),
+        ("key tag alias/mac aws:Env=a", 5, "Tags beginning with aws: are reserved"),
+        ("key rotate alias/mac --every 90", 5, "UnsupportedOperationException"),
+        ("key rotate alias/turning --every 89", 2, "89 is not in 90..=2560"),
+        ("key tag alias/mac Env", 2, "a tag is NAME=VALUE"),
+    ] {
+        let (exit, refused) = daemon.refused(words);
+        assert_eq!(exit, code, "{words}: {refused}");
+        assert!(refused["message"].as_str().is_some_and(|text| text.contains(say)), "{words}: {refused}");
+    }
+}
+
+#[test]
 fn a_key_goes_through_its_states() {
     let daemon = Daemon::start();
     let key = daemon.told("key create --alias backups --description host");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Daemon, ask, code};
 
 /// The API, as its users were promised it.
-const PROMISED: [(&str, &str); 39] = [
+const PROMISED: [(&str, &str); 42] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/events"),
@@ -34,6 +34,9 @@ const PROMISED: [(&str, &str); 39] = [
     ("post", "/v1/keys/{key}/schedule-deletion"),
     ("post", "/v1/keys/{key}/cancel-deletion"),
     ("post", "/v1/keys/{key}/rotate"),
+    ("post", "/v1/keys/{key}/rotation"),
+    ("post", "/v1/keys/{key}/tag"),
+    ("post", "/v1/keys/{key}/untag"),
     ("get", "/v1/aliases"),
     ("post", "/v1/aliases"),
     ("put", "/v1/aliases/{name}"),

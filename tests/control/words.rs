@@ -103,7 +103,7 @@ fn a_volume_may_be_called_add() {
 fn a_key_is_named_by_id_arn_or_alias_and_lists_its_volumes() {
     let daemon = Daemon::start();
     let client = daemon.client();
-    let asked = CreateKey { alias: Some("team/db".to_owned()), description: None };
+    let asked = CreateKey { alias: Some("team/db".to_owned()), ..CreateKey::default() };
     let key: Key = client.send("POST", "/v1/keys", &asked).expect("a key");
     let body = json!({ "name": "db", "size": 1 << 20, "key": "alias/team/db" });
     let volume: Volume = client.send_long("/v1/volumes", &body, &mut |_, _| ()).expect("a volume");

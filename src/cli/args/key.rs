@@ -25,7 +25,11 @@ pub enum KeyCommand {
     /// Call a scheduled deletion off (the key is then disabled; enable it)
     CancelDeletion(KeyArg),
     /// Give a key new material; what the old material wrapped can still be unwrapped
-    Rotate(KeyArg),
+    Rotate(RotateArgs),
+    /// Put tags on a key, over those that it has
+    Tag(TagArgs),
+    /// Take tags off a key
+    Untag(UntagArgs),
     /// Manage names that point to keys
     #[command(subcommand)]
     Alias(AliasCommand),
@@ -34,8 +38,9 @@ pub enum KeyCommand {
 /// `key create`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  envol key create --alias backups --description 'volumes of the backup host'")]
+Examples:
+  envol key create --alias backups --description 'volumes of the backup host'
+  envol key create --alias tokens --spec HMAC_256 --tag Env=Prod --tag Team=web")]
 pub struct CreateKeyArgs {
     /// Make this alias for it too (alias/NAME, or NAME alone)
     #[arg(long, value_name = "NAME")]
@@ -43,6 +48,66 @@ pub struct CreateKeyArgs {
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
+    /// What kind of key: HMAC_224, HMAC_256, HMAC_384 and HMAC_512 make and verify MACs over AWS's wire
+    /// [default: SYMMETRIC_DEFAULT, the only one for volumes]
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) spec: Option<String>,
+    /// A tag (repeatable)
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag)]
+    pub(crate) tags: Vec<(String, String)>,
+}
+
+/// `key rotate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without an option, now: 25 times in a key's life.
+
+Examples:
+  envol key rotate alias/backups
+  envol key rotate alias/backups --every 365")]
+pub struct RotateArgs {
+    /// The key (a key id or key ARN, or an alias)
+    #[arg(value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) key: String,
+    /// Not now, but automatically, every so many days from now on
+    #[arg(long, value_name = "90..2560", value_parser = clap::value_parser!(u32).range(90..=2560))]
+    pub(crate) every: Option<u32>,
+    /// Not now, and not automatically any more
+    #[arg(long, conflicts_with = "every")]
+    pub(crate) stop: bool,
+}
+
+/// `key tag`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  envol key tag alias/backups Env=Prod Team=storage")]
+pub struct TagArgs {
+    /// The key (a key id or key ARN, or an alias)
+    #[arg(value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) key: String,
+    /// The tags
+    #[arg(value_name = "NAME=VALUE", required = true, value_parser = tag)]
+    pub(crate) tags: Vec<(String, String)>,
+}
+
+/// `key untag`.
+#[derive(Debug, Args)]
+pub struct UntagArgs {
+    /// The key (a key id or key ARN, or an alias)
+    #[arg(value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) key: String,
+    /// The tags' names; one that is not there is no error
+    #[arg(value_name = "NAME", required = true, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) names: Vec<String>,
+}
+
+/// `NAME=VALUE`; the value may be empty, and may hold more signs of equality.
+fn tag(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a tag is NAME=VALUE"),
+    }
 }
 
 /// One key.

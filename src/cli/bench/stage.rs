@@ -188,7 +188,7 @@ fn start_daemon(dir: &TemporaryDir, size: ByteCount) -> Result<(Scene, PathBuf),
     scene.start()?;
     let client = scene.client();
     let alias = format!("alias/{NAME}");
-    let body = CreateKey { alias: Some(alias.clone()), description: None };
+    let body = CreateKey { alias: Some(alias.clone()), ..CreateKey::default() };
     let _: Key = client.send("POST", &route(&["keys"]), &body)?;
     let body =
         CreateVolume { name: NAME.to_owned(), size: Some(size.get()), key: Some(alias), ..CreateVolume::default() };

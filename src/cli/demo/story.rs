@@ -83,7 +83,11 @@ impl<'a> Story<'a> {
     fn create_key(&mut self) -> Result<(), DemoError> {
         self.narrator.step("Create a KMS key");
         self.narrator.command("envol key create --alias demo");
-        let body = CreateKey { alias: Some(KEY.to_owned()), description: Some("envol demo".to_owned()) };
+        let body = CreateKey {
+            alias: Some(KEY.to_owned()),
+            description: Some("envol demo".to_owned()),
+            ..CreateKey::default()
+        };
         let key: Key = self.scene.client().send("POST", &route(&["keys"]), &body)?;
         self.narrator.fact(&format!("{} is {}", key.arn, key.state));
         self.observed.key_arn = key.arn;

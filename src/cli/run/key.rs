@@ -1,5 +1,7 @@
 //! `envol key` and `envol key alias`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -10,13 +12,14 @@ use crate::cli::confirm::Asker;
 use crate::cli::error::CliError;
 use crate::cli::render::{alias_list, doomed_volumes, key_card, key_list, key_state_line};
 use crate::cli::route::route;
-use crate::control::api::{Alias, CreateKey, Key, PutAlias, ScheduleDeletion, Volume};
+use crate::control::api::{Alias, CreateKey, Key, PutAlias, RotateEvery, ScheduleDeletion, TagKey, UntagKey, Volume};
 
 pub(super) fn run(session: &Session, command: KeyCommand) -> Result<(), CliError> {
     let console = session.console;
     match command {
         KeyCommand::Create(args) => {
-            let body = CreateKey { alias: args.alias, description: args.description };
+            let tags = named_once(args.tags)?;
+            let body = CreateKey { alias: args.alias, description: args.description, spec: args.spec, tags };
             let key: Key = session.client.send("POST", &route(&["keys"]), &body)?;
             console.answer(&key, |key| key_card(key, &[]))
         }
@@ -35,12 +38,33 @@ pub(super) fn run(session: &Session, command: KeyCommand) -> Result<(), CliError
         KeyCommand::Disable(args) => change(session, &args.key, "disable", &Nothing {}),
         KeyCommand::CancelDeletion(args) => change(session, &args.key, "cancel-deletion", &Nothing {}),
         KeyCommand::Rotate(args) => {
-            let key: Key = session.client.send("POST", &route(&["keys", &args.key, "rotate"]), &Nothing {})?;
-            console.answer(&key, |key| key_card(key, &[]))
+            if args.every.is_none() && !args.stop {
+                return change_card(session, &args.key, "rotate", &Nothing {});
+            }
+            change_card(session, &args.key, "rotation", &RotateEvery { days: args.every })
         }
+        KeyCommand::Tag(args) => change_card(session, &args.key, "tag", &TagKey { tags: named_once(args.tags)? }),
+        KeyCommand::Untag(args) => change_card(session, &args.key, "untag", &UntagKey { tags: args.names }),
         KeyCommand::ScheduleDeletion(args) => schedule_deletion(session, &args.key, args.days, args.yes),
         KeyCommand::Alias(command) => alias(session, command),
     }
+}
+
+/// Tags, none of them twice.
+fn named_once(tags: Vec<(String, String)>) -> Result<BTreeMap<String, String>, CliError> {
+    let mut all = BTreeMap::new();
+    for (name, value) in tags {
+        if all.contains_key(&name) {
+            return Err(CliError::TagTwice(name));
+        }
+        all.insert(name, value);
+    }
+    Ok(all)
+}
+
+fn change_card<B: Serialize>(session: &Session, key: &str, verb: &str, body: &B) -> Result<(), CliError> {
+    let key: Key = session.client.send("POST", &route(&["keys", key, verb]), body)?;
+    session.console.answer(&key, |key| key_card(key, &[]))
 }
 
 fn show(session: &Session, key: &str) -> Result<Key, CliError> {

@@ -416,12 +416,16 @@ fn judge_description(description: &str) -> Result<(), KmsError> {
 }
 
 fn judge_window(days: u32) -> Result<(), KmsError> {
-    let value = days.to_string();
     let (least, most) = (*limits::DELETION_WINDOW_DAYS.start(), *limits::DELETION_WINDOW_DAYS.end());
+    judge_days("pendingWindowInDays", days, least, most)
+}
+
+/// Whether `days`, which the request calls `member`, lie between the two.
+pub(super) fn judge_days(member: &str, days: u32, least: u32, most: u32) -> Result<(), KmsError> {
     let constraint = match days {
         days if days < least => format!("have value greater than or equal to {least}"),
         days if days > most => format!("have value less than or equal to {most}"),
         _ => return Ok(()),
     };
-    Err(refusal::validation("pendingWindowInDays", Some(&value), &constraint))
+    Err(refusal::validation(member, Some(&days.to_string()), &constraint))
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::kms::{KeyName, KmsError};
 use crate::limits;
 
-use super::admin::on_key;
+use super::admin::{judge_days, on_key};
 use super::caller::Caller;
 use super::hsm::HsmError;
 use super::keys::{KeyRecord, MaterialRecord, Origin, Rotation, RotationType};
@@ -107,26 +107,29 @@ impl Embedded {
         caller: impl Into<Caller<'a>>,
         key: &KeyName,
         period_days: Option<u32>,
-    ) -> Result<(), KmsError> {
+    ) -> Result<KeyMetadata, KmsError> {
         let call = on_key(caller.into(), Operation::EnableKeyRotation, key);
-        let changed = self.change_key(&call, key, |record, trail| {
+        self.change_key(&call, key, |record, trail| {
+            judge_period(period_days)?;
             record.rotation = Some(every(period_days.unwrap_or(PERIOD_DAYS), trail.now)?);
             Ok(())
-        });
-        changed.map(|_| ())
+        })
     }
 
     /// DisableKeyRotation.
     ///
     /// # Errors
     /// As AWS.
-    pub fn disable_key_rotation<'a>(&self, caller: impl Into<Caller<'a>>, key: &KeyName) -> Result<(), KmsError> {
+    pub fn disable_key_rotation<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+    ) -> Result<KeyMetadata, KmsError> {
         let call = on_key(caller.into(), Operation::DisableKeyRotation, key);
-        let changed = self.change_key(&call, key, |record, _| {
+        self.change_key(&call, key, |record, _| {
             record.rotation = None;
             Ok(())
-        });
-        changed.map(|_| ())
+        })
     }
 
     /// GetKeyRotationStatus. A key that is pending deletion is not rotated, and says so.
@@ -197,6 +200,11 @@ impl Embedded {
         tables.put_key(id, record)?;
         Ok(true)
     }
+}
+
+fn judge_period(days: Option<u32>) -> Result<(), KmsError> {
+    let (least, most) = (*limits::ROTATION_PERIOD_DAYS.start(), *limits::ROTATION_PERIOD_DAYS.end());
+    days.map_or(Ok(()), |days| judge_days("rotationPeriodInDays", days, least, most))
 }
 
 /// Automatic rotation every `period_days`, from `now` on.

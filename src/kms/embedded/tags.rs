@@ -8,7 +8,7 @@ use crate::limits;
 use super::admin::on_key;
 use super::caller::Caller;
 use super::operation::Operation;
-use super::{Embedded, refusal};
+use super::{Embedded, KeyMetadata, refusal};
 
 /// The prefix that is AWS's own.
 const RESERVED: &str = "aws:";
@@ -27,13 +27,17 @@ impl Embedded {
     ///
     /// # Errors
     /// As AWS.
-    pub fn tag_resource<'a>(&self, caller: impl Into<Caller<'a>>, key: &KeyName, tags: &[Tag]) -> Result<(), KmsError> {
+    pub fn tag_resource<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        key: &KeyName,
+        tags: &[Tag],
+    ) -> Result<KeyMetadata, KmsError> {
         let call = on_key(caller.into(), Operation::TagResource, key);
-        let changed = self.change_key(&call, key, |record, _| {
+        self.change_key(&call, key, |record, _| {
             record.tags = added(&record.tags, tags)?;
             Ok(())
-        });
-        changed.map(|_| ())
+        })
     }
 
     /// UntagResource. Tags that are not there are no error.
@@ -45,16 +49,15 @@ impl Embedded {
         caller: impl Into<Caller<'a>>,
         key: &KeyName,
         tag_keys: &[String],
-    ) -> Result<(), KmsError> {
+    ) -> Result<KeyMetadata, KmsError> {
         let call = on_key(caller.into(), Operation::UntagResource, key);
-        let changed = self.change_key(&call, key, |record, _| {
+        self.change_key(&call, key, |record, _| {
             if tag_keys.iter().any(|key| is_reserved(key)) {
                 return Err(reserved());
             }
             record.tags.retain(|key, _| !tag_keys.contains(key));
             Ok(())
-        });
-        changed.map(|_| ())
+        })
     }
 }
 

@@ -94,20 +94,20 @@ pub(super) fn update_key_description(kms: &Embedded, caller: &SignedRequest, inp
 }
 
 pub(super) fn tag_resource(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
-    kms.tag_resource(caller, &input.key(), &input.tags()).map(|()| Value::Null)
+    kms.tag_resource(caller, &input.key(), &input.tags()).map(|_| Value::Null)
 }
 
 pub(super) fn untag_resource(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
-    kms.untag_resource(caller, &input.key(), &input.texts("TagKeys")).map(|()| Value::Null)
+    kms.untag_resource(caller, &input.key(), &input.texts("TagKeys")).map(|_| Value::Null)
 }
 
 pub(super) fn enable_key_rotation(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
     let period = input.number("RotationPeriodInDays");
-    kms.enable_key_rotation(caller, &input.key(), period).map(|()| Value::Null)
+    kms.enable_key_rotation(caller, &input.key(), period).map(|_| Value::Null)
 }
 
 pub(super) fn disable_key_rotation(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
-    kms.disable_key_rotation(caller, &input.key()).map(|()| Value::Null)
+    kms.disable_key_rotation(caller, &input.key()).map(|_| Value::Null)
 }
 
 pub(super) fn get_key_rotation_status(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
