@@ -1,11 +1,12 @@
 //! No READ and no WRITE allocates, from the socket to the file, once lists and buffers have found their size.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use envol::block::file::{FileDevice, Space};
 use envol::block::poison::Poison;
-use envol::block::{BlockDevice, BlockDeviceExt, Durability};
+use envol::block::{BlockDevice, BlockDeviceExt, Durability, Geometry, Io, Patience};
 use envol::units::{ByteCount, ByteOffset};
 use envol::volume::{CreateSpec, EncryptedDevice, Rollback};
 
@@ -68,18 +69,75 @@ fn ten_thousand_requests_allocate_nothing() {
     }
 }
 
-/// What the workers carry out is queued, and threads come and go: their number bounds what that allocates.
+/// How many threads a connection has at the most for what cannot be done at once.
+const WORKERS: usize = 16;
+/// A thread that had nothing to do for so long ends; its successor allocates.
+const WORKER_IDLE: Duration = Duration::from_secs(10);
+
+/// A device that holds up whatever may wait, for as long as it is told to.
+struct Held {
+    inner: EncryptedDevice,
+    held: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl BlockDevice for Held {
+    fn geometry(&self) -> Geometry {
+        self.inner.geometry()
+    }
+
+    fn submit<'b>(&self, batch: &mut [Io<'b>], patience: Patience, done: &mut dyn FnMut(&mut Io<'b>)) {
+        if patience == Patience::MayBlock {
+            let held = self.held.0.lock().unwrap();
+            drop(self.held.1.wait_while(held, |held| *held).unwrap());
+        }
+        self.inner.submit(batch, patience, done);
+    }
+}
+
+/// Has every worker started, and more requests of `length` bytes in flight than later, so that lists and pools find their size.
+fn muster(raw: &mut Raw, fixture: &Fixture, (held, changed): &(Mutex<bool>, Condvar), length: usize) {
+    const REQUESTS: u64 = 64;
+    *held.lock().unwrap() = true;
+    for number in 0..REQUESTS {
+        raw.request(WRITE, FUA, number, number % 32 * 64 * 1024, length as u32, &vec![1; length]);
+    }
+    // Who receives refuses at once. The second of two refusals leaves behind the batch in which the first came, so all of the
+    // WRITEs are queued then.
+    for number in 0..2 {
+        raw.request(READ, 0, REQUESTS + number, VOLUME, 512, &[]);
+        assert_eq!(raw.simple_reply(0).1, REQUESTS + number);
+    }
+    wait_for("all workers", || fixture.vol.gate.inside() == WORKERS as u64);
+    *held.lock().unwrap() = false;
+    changed.notify_all();
+    for _ in 0..REQUESTS {
+        assert_eq!(raw.simple_reply(0).0, 0);
+    }
+}
+
+/// What the workers carry out is queued, and threads come and go: only their coming allocates.
 #[test]
-fn what_the_workers_carry_out_allocates_for_their_threads_only() {
+fn five_thousand_requests_for_the_workers_allocate_nothing() {
     let _alone = alone();
     let directory = tempfile::tempdir_in("/dev/shm").expect("a directory");
-    let fixture = Fixture::over(volume(&directory));
+    let held = Arc::new((Mutex::new(false), Condvar::new()));
+    let fixture = Fixture::over(Held { inner: volume(&directory), held: Arc::clone(&held) });
     let mut raw = fixture.simple();
     let large = [(WRITE, 0, 256 << 10, 0), (READ, 0, 256 << 10, 0)];
     for (command, flags, length, crooked) in
         [(WRITE, FUA, 4096, 0), (WRITE, 0, 700, 3), (READ, 0, 700, 3)].into_iter().chain(large)
     {
-        let spent = cost(&mut raw, &message(command, flags, length, crooked), 5_000 / AT_ONCE);
-        assert!(spent < 500, "{spent} allocations for command {command}, flags {flags}, {length} bytes");
+        let message = message(command, flags, length, crooked);
+        let mut parts = 0;
+        while parts < 5 {
+            muster(&mut raw, &fixture, &held, length);
+            let start = Instant::now();
+            let spent = cost(&mut raw, &message, 1_000 / AT_ONCE);
+            // On a machine so slow that a worker may have ended meanwhile this shows nothing, and is done again.
+            if start.elapsed() < WORKER_IDLE {
+                assert_eq!(spent, 0, "command {command}, flags {flags}, {length} bytes");
+                parts += 1;
+            }
+        }
     }
 }
