@@ -14,6 +14,7 @@ use super::tweak::{self, Tweak};
 use super::{aes_ni, schedule, vaes256, vaes512};
 use crate::crypto::stack;
 use crate::sys::locked_box::Locked;
+#[cfg(target_arch = "x86_64")]
 use crate::sys::registers;
 
 /// Round keys in locked memory, wiped on drop.
