@@ -14,7 +14,7 @@ use crate::kms::{
 };
 use crate::limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Mutex, thread};
 
 /// The way to one KMS, shared by all that ask it.
 pub(super) struct Door {
@@ -116,7 +116,7 @@ impl Door {
         }
         let (sender, receiver) = mailbox::pair();
         let (kms, door) = (Arc::clone(&self.kms), Arc::downgrade(self));
-        let spawned = std::thread::Builder::new().name("envol-kms-call".into()).spawn(move || {
+        let spawned = thread::Builder::new().name("envol-kms-call".into()).spawn(move || {
             let answer = call(&*kms);
             if let Err(late) = sender.deliver(answer) {
                 drop(late);

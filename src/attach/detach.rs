@@ -15,7 +15,7 @@ use super::{AttachError, Force, Registry, VolumeRef, VolumeView};
 use crate::block::BlockError;
 use crate::names::VolumeId;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Mutex, thread};
 use crate::volume::{Condition, Wanted};
 
 /// Where the end of a detach is told, to all who wait for it.
@@ -190,7 +190,7 @@ impl Registry {
 
     fn start_closer(&self, ending: Arc<Ending>, afterwards: Afterwards) {
         let (registry, for_thread) = (self.myself(), Arc::clone(&ending));
-        let closer = std::thread::Builder::new().name("envol-detach".into());
+        let closer = thread::Builder::new().name("envol-detach".into());
         let closing = closer.spawn(move || registry.close(&for_thread, afterwards));
         if let Err(error) = closing {
             // Without a thread the caller's own does it: late is better than never.

@@ -20,7 +20,7 @@ use crate::block::{BlockDevice, BlockDeviceExt, BlockError, Caching};
 use crate::kms::{DataKey, KeyName, Principal};
 use crate::names::VolumeId;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, thread};
 use crate::volume::{
     Condition, EncryptedDevice, Record, Rollback, Standing, Unverified, Verified, VolumeError, Wanted,
 };
@@ -113,7 +113,7 @@ impl Registry {
         let kms_deadline = deadline - (waited / 10).min(Duration::from_secs(1));
         let (sender, receiver) = mailbox::pair();
         let (registry, caller, for_thread) = (self.myself(), caller.clone(), record.clone());
-        let spawned = std::thread::Builder::new().name("envol-attach".into()).spawn(move || {
+        let spawned = thread::Builder::new().name("envol-attach".into()).spawn(move || {
             let opened = registry.open_volume(&for_thread, &caller, options, Patience::Until(kms_deadline));
             // What comes too late is undone before the claim on the volume is given back: fields drop in order.
             drop(sender.deliver((opened, claim)));

@@ -14,7 +14,7 @@ use super::state::{Phase, Work};
 use super::{AttachError, Registry};
 use crate::limits;
 use crate::names::VolumeId;
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Mutex, Weak, thread};
 
 /// The volumes of one KMS that are still to be attached, by when they are due.
 struct Queue {
@@ -48,7 +48,7 @@ impl Registry {
             let queue = Arc::new(Queue { due: Mutex::new(due) });
             for _ in 0..workers {
                 let (registry, queue, stop) = (Arc::downgrade(self), Arc::clone(&queue), Arc::clone(&self.stop));
-                let worker = std::thread::Builder::new().name("envol-reattach".into());
+                let worker = thread::Builder::new().name("envol-reattach".into());
                 if let Err(error) = worker.spawn(move || work_off(&registry, &queue, &stop)) {
                     tracing::error!(%kms, %error, "no thread to attach volumes again on");
                 }

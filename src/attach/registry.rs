@@ -19,7 +19,7 @@ use crate::block::BlockDevice;
 use crate::kms::Principal;
 use crate::limits;
 use crate::names::{VolumeId, VolumeName};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Mutex, Weak, thread};
 use crate::volume::{Condition, Header, Record, Wanted};
 
 /// Put between a backing and everything above it: the tests put faults there.
@@ -230,7 +230,7 @@ impl Registry {
     pub(super) fn note_failed(&self, id: &VolumeId) {
         tracing::error!(volume = %id, "a sync failed: writes are refused until the volume is attached again");
         let (registry, id) = (self.myself(), id.clone());
-        let noting = std::thread::Builder::new().name("envol-note-failed".into()).spawn(move || {
+        let noting = thread::Builder::new().name("envol-note-failed".into()).spawn(move || {
             if let Err(error) = registry.update_record(&id, |record| record.condition = Condition::Failed) {
                 tracing::error!(volume = %id, %error, "the failed sync could not be recorded");
             }

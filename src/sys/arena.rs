@@ -4,16 +4,21 @@
 //! more goes back to the kernel, the first one excepted, so that a process locks what its secrets need and no more.
 
 use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
 use super::chunk::{Chunk, KeyMemory, KeyMemoryChoice};
-use crate::sync::Mutex;
 
 /// What slots are cut in: a cache line, which aligns them for every kind of key.
 const GRANULE: usize = 64;
 
+/// Under a lock of std's, whatever `crate::sync` is: a static outlives every schedule that shuttle makes.
 static ARENA: Mutex<Arena> = Mutex::new(Arena::new());
+
+fn arena() -> MutexGuard<'static, Arena> {
+    ARENA.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct Arena {
     choice: KeyMemoryChoice,
@@ -43,7 +48,7 @@ pub(super) struct Slot {
 /// It cannot be had.
 pub(super) fn choose(bytes: usize, choice: KeyMemoryChoice) -> Result<KeyMemory, Errno> {
     {
-        let mut arena = ARENA.lock();
+        let mut arena = arena();
         if arena.kind.is_none() {
             arena.choice = choice;
         }
@@ -54,7 +59,7 @@ pub(super) fn choose(bytes: usize, choice: KeyMemoryChoice) -> Result<KeyMemory,
 
 /// The worst kind that a secret of this process lay in; `None` where there was none.
 pub(super) fn kind() -> Option<KeyMemory> {
-    ARENA.lock().worst
+    arena().worst
 }
 
 impl Arena {
@@ -148,7 +153,7 @@ impl Slot {
     /// There is no such memory.
     pub(super) fn take(length: usize) -> Result<Self, Errno> {
         let length = length.max(1);
-        let start = ARENA.lock().take(length)?;
+        let start = arena().take(length)?;
         let mut slot = Self { start, length };
         slot.bytes_mut().fill(0);
         Ok(slot)
@@ -169,7 +174,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        ARENA.lock().give_back(self.start, self.length);
+        arena().give_back(self.start, self.length);
     }
 }
 
@@ -178,13 +183,13 @@ mod tests {
     use super::super::chunk::UNIT;
     use super::*;
 
-    fn arena(choice: KeyMemoryChoice) -> Arena {
+    fn arena_of(choice: KeyMemoryChoice) -> Arena {
         Arena { choice, ..Arena::new() }
     }
 
     #[test]
     fn slots_do_not_overlap_and_are_used_again() {
-        let mut arena = arena(KeyMemoryChoice::Mlock);
+        let mut arena = arena_of(KeyMemoryChoice::Mlock);
         let lengths = [1, 64, 65, 720, 1];
         let taken: Vec<_> = lengths.iter().map(|length| arena.take(*length).expect("locks")).collect();
         let mut ends: Vec<_> = taken.iter().zip(lengths).map(|(start, length)| (start.addr().get(), length)).collect();
@@ -198,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_holds_nothing_goes_back_but_for_the_first() {
-        let mut arena = arena(KeyMemoryChoice::Mlock);
+        let mut arena = arena_of(KeyMemoryChoice::Mlock);
         let small: Vec<_> = (0..2 * UNIT / 640).map(|_| arena.take(640).expect("locks")).collect();
         let large = arena.take(3 * UNIT + 1).expect("locks");
         assert_eq!(arena.chunks.len(), 3, "two of small ones, and one of its own");
@@ -210,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_kind_once_had_stays_and_the_worst_is_told() {
-        let mut arena = arena(KeyMemoryChoice::Auto);
+        let mut arena = arena_of(KeyMemoryChoice::Auto);
         arena.kind = Some(KeyMemory::Mlock);
         arena.take(1).expect("locks");
         assert_eq!((arena.chunks[0].chunk.kind(), arena.worst), (KeyMemory::Mlock, Some(KeyMemory::Mlock)));
