@@ -6,6 +6,9 @@ use std::time::Duration;
 /// A volume name is a file name, an NBD export name and a word in logs: short enough for all three.
 pub const VOLUME_NAME_MAX: usize = 64;
 
+/// How long whoever asks about a volume waits for what its disk says of the backing; without it, the rest is told.
+pub const LOOK_DEADLINE: Duration = Duration::from_millis(500);
+
 /// One daemon keeps at most this many volumes: each costs a record in memory and a file in the state directory.
 pub const VOLUMES_MAX: usize = 10_000;
 

@@ -65,8 +65,30 @@ impl Registry {
     }
 }
 
+/// What a look at a backing found, for people to read.
+pub(super) struct Seen {
+    /// Bytes that it takes.
+    pub(super) allocated: Option<ByteCount>,
+    pub(super) there: bool,
+    pub(super) header: Option<Header>,
+}
+
+impl Seen {
+    /// Of one that is open here.
+    pub(super) const fn attached(allocated: Option<ByteCount>) -> Self {
+        Self { allocated, there: true, header: None }
+    }
+
+    /// What lies at `path`; its header where nobody has read it yet.
+    pub(super) fn at(path: &Path, unread: bool) -> Self {
+        let there = path.exists();
+        let header = (unread && there).then(|| glance(path).ok()).flatten();
+        Self { allocated: allocated(path), there, header }
+    }
+}
+
 /// Bytes that what lies at `path` takes; `None` where that cannot be said.
-pub(super) fn allocated(path: &Path) -> Option<ByteCount> {
+fn allocated(path: &Path) -> Option<ByteCount> {
     let metadata = path.metadata().ok()?;
     // st_blocks counts in 512 bytes, whatever the file system's block.
     let of_file = || ByteCount::new(metadata.blocks().saturating_mul(512));

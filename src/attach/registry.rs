@@ -9,12 +9,13 @@ use std::io;
 use std::time::Instant;
 
 use super::attachment::Attachment;
+use super::backing::Seen;
 use super::deadline::{Bounded, Door, Patience, Stop};
 use super::detach::Ending;
 use super::placement::Placement;
 use super::records::{Directory, RecordFiles, Records, make_private_dir};
 use super::state::{Conflict, Phase, Step, Work};
-use super::{AttachError, EventLog, KmsTable, LastRefusal, Settings, State, VolumeRef, VolumeView, backing};
+use super::{AttachError, EventLog, KmsTable, LastRefusal, Settings, State, VolumeRef, VolumeView, mailbox};
 use crate::block::BlockDevice;
 use crate::kms::Principal;
 use crate::limits;
@@ -53,6 +54,8 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
     /// Whether a restart owes it an attach that has not succeeded, and nobody has attached it by hand since.
     pub(super) awaited: bool,
+    /// When the looks at its backing that have not ended began.
+    looks: Vec<Instant>,
 }
 
 /// One caller's right to a volume; given back on drop. A volume that was to be born is gone then.
@@ -209,7 +212,7 @@ impl Registry {
         }
         table.names.insert(record.name.clone(), id.clone());
         let phase = Phase::Busy { work, refusal: None };
-        table.volumes.insert(id.clone(), Entry { record, header: None, phase, awaited: false });
+        table.volumes.insert(id.clone(), Entry { record, header: None, phase, awaited: false, looks: Vec::new() });
         Ok(Claim { registry: self.myself(), id, work, settled: false })
     }
 
@@ -249,29 +252,60 @@ impl Registry {
     }
 
     pub(super) fn view_of(&self, id: &VolumeId) -> Result<VolumeView, AttachError> {
-        let (record, known, attachment, mut view) = {
+        let (record, unread, attachment, mut view) = {
             let mut table = self.table.lock();
             let entry = table.entry_mut(id)?;
             let attachment = entry.phase.attachment().map(Arc::clone);
-            (entry.record.clone(), entry.header.clone(), attachment, entry.view())
+            (entry.record.clone(), entry.header.is_none(), attachment, entry.view())
         };
-        if let Some(attachment) = attachment {
-            view.allocated = attachment.parts.claim.allocated();
+        let attached = attachment.is_some();
+        let Some(seen) = self.look(id, &record, attachment, unread) else { return Ok(view) };
+        view.allocated = seen.allocated;
+        if attached {
             return Ok(view);
         }
-        view.allocated = backing::allocated(&record.backing);
-        let there = record.backing.exists();
-        if known.is_none() && there {
-            view.header = backing::glance(&record.backing).ok();
+        if let Some(header) = seen.header {
+            view.header = Some(header.clone());
             if let Ok(entry) = self.table.lock().entry_mut(id) {
                 // Somebody may have verified it meanwhile: that is worth more than a glance.
-                entry.header = entry.header.take().or_else(|| view.header.clone());
+                entry.header.get_or_insert(header);
             }
         }
-        if view.state == State::Available && (!there || record.condition == Condition::Failed) {
+        if view.state == State::Available && (!seen.there || record.condition == Condition::Failed) {
             view.state = State::Error;
         }
         Ok(view)
+    }
+
+    /// Looks at a backing on a thread that is left behind where the disk does not answer: who asks about volumes does not
+    /// wait for a sick disk, and no second thread is left behind while one is.
+    fn look(&self, id: &VolumeId, record: &Record, attachment: Option<Arc<Attachment>>, unread: bool) -> Option<Seen> {
+        let begun = Instant::now();
+        if !self.table.lock().entry_mut(id).ok()?.begin_look(begun) {
+            return None;
+        }
+        let (sender, receiver) = mailbox::pair();
+        let (registry, for_thread, backing) = (self.me.clone(), id.clone(), record.backing.clone());
+        let looking = thread::Builder::new().name("envol-look".into()).spawn(move || {
+            let seen = match attachment {
+                Some(attachment) => Seen::attached(attachment.parts.claim.allocated()),
+                None => Seen::at(&backing, unread),
+            };
+            if let Some(registry) = registry.upgrade() {
+                registry.end_look(&for_thread, begun);
+            }
+            drop(sender.deliver(seen));
+        });
+        if looking.is_err() {
+            self.end_look(id, begun);
+        }
+        receiver.wait(begun + limits::LOOK_DEADLINE).ok()
+    }
+
+    fn end_look(&self, id: &VolumeId, begun: Instant) {
+        if let Ok(entry) = self.table.lock().entry_mut(id) {
+            entry.looks.retain(|look| *look != begun);
+        }
     }
 }
 
@@ -289,7 +323,7 @@ impl Table {
                 tracing::error!(name = %record.name, %other, volume = %record.id, "two records have one name: the first is reached by its id only");
             }
             let awaited = record.wanted != Wanted::Detached;
-            let entry = Entry { record, header: None, phase: Phase::idle(), awaited };
+            let entry = Entry { record, header: None, phase: Phase::idle(), awaited, looks: Vec::new() };
             table.volumes.insert(entry.record.id.clone(), entry);
         }
         table
@@ -320,6 +354,15 @@ impl Table {
 }
 
 impl Entry {
+    /// Counts a look at its backing that begins now, or answers `false` where an earlier one is overdue.
+    fn begin_look(&mut self, now: Instant) -> bool {
+        let overdue = self.looks.iter().any(|begun| now.saturating_duration_since(*begun) >= limits::LOOK_DEADLINE);
+        if !overdue {
+            self.looks.push(now);
+        }
+        !overdue
+    }
+
     pub(super) fn conflict(&self, conflict: Conflict) -> AttachError {
         AttachError::conflict(&self.record.name, conflict)
     }
