@@ -21,6 +21,7 @@
 //!   attach ........... which volumes are known and open; the way from state to state
 //!   volume ........... header, keys, the decrypted view of a backing
 //!   kms    block ..... who wraps keys; bytes at rest
+//!   chain ............ a log whose records are chained, and how that is verified
 //!   crypto ........... XTS, AEAD, MACs, derivation
 //!   units names limits secret sync sys
 //! ```
@@ -35,6 +36,7 @@
 pub mod attach;
 pub mod bench;
 pub mod block;
+pub mod chain;
 pub mod cli;
 pub mod control;
 pub mod crypto;

@@ -88,6 +88,10 @@ pub const AUDIT_TEXT_MAX: usize = 1 << 10;
 /// opened, and what came while they were written.
 pub const AUDIT_LOG_REREAD_MAX: u64 = 16 << 20;
 
+/// Records of the audit log after which it is made sure that no key but the next record's is on the disk. In between, the
+/// system writes keys back when it gets to it, as a rule within half a minute.
+pub const AUDIT_KEY_SETTLED_RECORDS: u64 = 1024;
+
 /// How long an import token is good for, as AWS has it.
 pub const IMPORT_TOKEN_SECONDS: i64 = 24 * 3600;
 

@@ -22,7 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", LEAVES),
     ("crypto", &[]),
     ("block", &[]),
-    ("kms", &["crypto"]),
+    ("chain", &["crypto"]),
+    ("kms", &["chain", "crypto"]),
     ("volume", &["block", "kms", "crypto"]),
     ("attach", &["volume", "block", "kms", "crypto"]),
     ("nbd", &["block"]),
@@ -30,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("doctor", &["kms", "block", "crypto"]),
     ("daemon", &["control", "doctor", "nbd", "attach", "volume", "kms", "block", "crypto"]),
     ("bench", &["nbd::client", "volume", "kms", "block", "crypto"]),
-    ("cli", &["control::client", "control::api", "nbd::client", "bench", "doctor", "crypto::digest"]),
+    ("cli", &["control::client", "control::api", "nbd::client", "bench", "doctor", "chain", "crypto::digest"]),
     ("main", &["cli", "daemon", "control::api"]),
     ("lib", &[]),
 ];

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::bench::BenchFailure;
+use crate::chain::Finding;
 use crate::control::api::Problem;
 use crate::control::client::ClientError;
 
@@ -48,6 +49,15 @@ pub enum CliError {
     /// A key has one value of a tag.
     #[error("the tag {0} is given twice")]
     TagTwice(String),
+    /// Neither an option nor the environment names a place for the state directory.
+    #[error("nothing says where the audit log lies")]
+    NoLog,
+    /// A file that holds no verify key.
+    #[error("the file {} holds no verify key", .0.display())]
+    NotAVerifyKey(PathBuf),
+    /// The audit log is not as it was written.
+    #[error("the audit log is broken: {0}")]
+    BrokenLog(Finding),
     /// The measuring came to no figures.
     #[error(transparent)]
     Bench(#[from] BenchFailure),
@@ -69,6 +79,16 @@ impl CliError {
             Self::PathNotText(_) => ("cli.path_not_text", 2, "rename it, or reach it through a symbolic link"),
             Self::File { source, .. } => file_problem(source),
             Self::NoDirectory => ("cli.no_directory", 2, "name it with --socket, or set HOME"),
+            Self::NoLog => ("cli.no_directory", 2, "name it with --log, or the state directory with --state-dir"),
+            Self::NotAVerifyKey(_) => ("cli.not_a_verify_key", 2, "name the file that `envol audit verify-key` wrote"),
+            Self::BrokenLog(Finding::Torn { .. }) => {
+                ("audit.torn", 7, "start the daemon, which marks what a crash has left; then verify again")
+            }
+            Self::BrokenLog(_) => (
+                "audit.broken",
+                7,
+                "keep the log as it is, and compare it with a copy; what stands before that place is intact",
+            ),
             Self::Output(_) => ("cli.output", 1, "see whether the disk behind the output is full"),
             Self::Terminal(_) => ("cli.terminal", 1, "add --yes if that is what you want"),
             Self::TagTwice(_) => ("cli.usage", 2, "give each tag once"),

@@ -382,6 +382,23 @@ pub struct Hardening {
     pub missing: Vec<String>,
 }
 
+/// The key that verifies the audit log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditVerifyKey {
+    /// As it is written to a file.
+    pub key: String,
+    /// By this it can be told from others; no secret.
+    pub fingerprint: String,
+}
+
+/// `DELETE /v1/audit/verify-key`: says that somebody has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetAuditVerifyKey {
+    /// Of the key.
+    pub fingerprint: String,
+}
+
 /// The header of `GET /v1/audit`'s answer that counts lines of the log that are no record, and were passed over.
 pub const UNREADABLE_LINES: &str = "envol-unreadable-lines";
 

@@ -1,15 +1,17 @@
 //! `GET /v1/audit`: records of the embedded KMS's audit log, found by key, principal, volume and time.
 //!
-//! How many lines of the log are no record, and were passed over, is in a header of the answer.
+//! How many lines of the log are no record, and were passed over, is in a header of the answer. `/v1/audit/verify-key` hands out
+//! the log's verify key until somebody says that they have it.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::extract::{CalledBy, NamedEvent, volume_ref};
+use super::extract::{CalledBy, NamedEvent, Nothing, Sent, volume_ref};
 use super::problem::{Fault, Refused};
 use super::work::carry_out;
 use super::{Operated, api};
@@ -63,6 +65,30 @@ pub(super) async fn show(
     NamedEvent(id): NamedEvent,
 ) -> Result<Json<Value>, Refused> {
     carry_out(move || Ok(Json(operated.keys.audit_record(&caller, &id)?))).await
+}
+
+pub(super) async fn verify_key(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    Sent(Nothing {}): Sent<Nothing>,
+) -> Result<Json<api::AuditVerifyKey>, Refused> {
+    carry_out(move || {
+        let key = operated.keys.audit_verify_key(&caller)?;
+        Ok(Json(api::AuditVerifyKey { key: key.text().to_string(), fingerprint: key.fingerprint() }))
+    })
+    .await
+}
+
+pub(super) async fn forget_verify_key(
+    State(operated): Shared,
+    CalledBy(caller): CalledBy,
+    Sent(asked): Sent<api::ForgetAuditVerifyKey>,
+) -> Result<StatusCode, Refused> {
+    carry_out(move || {
+        operated.keys.forget_audit_verify_key(&caller, &asked.fingerprint)?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// The id of the volume called `word`; an id may be that of a volume that is gone.

@@ -194,7 +194,7 @@ pub(super) fn of_kms(area: &str, error: &KmsError) -> Refused {
 fn refusal(exception: &str) -> Fault {
     match exception {
         "NotFoundException" | "NoSuchEntityException" => Fault::NotFound,
-        "AlreadyExistsException" | "LimitExceededException" => Fault::Conflict,
+        "AlreadyExistsException" | "LimitExceededException" | "AuditVerifyKeyGoneException" => Fault::Conflict,
         "ValidationException" | "InvalidAliasNameException" | "InvalidArnException" => Fault::Usage,
         _ => Fault::KmsRefused,
     }
@@ -210,6 +210,9 @@ fn remedy(exception: &str) -> Option<&'static str> {
         "NotFoundException" => "see which keys there are (`envol key list`, `envol key alias list`)",
         "AlreadyExistsException" => "choose another name, or point the alias elsewhere (`envol key alias update`)",
         "NotAuthorizedException" => "names that begin with alias/aws/ are kept for managed keys: choose another name",
+        "AuditVerifyKeyGoneException" => {
+            "use the file that it was written to; without it the hashes can still be verified"
+        }
         "NoSuchEntityException" => "see which access keys there are (`envol kms access-key list`)",
         "AccessDeniedException" => {
             "a key managed for volumes cannot be changed: create your own (`envol key create`); access keys are root's matter"

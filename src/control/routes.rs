@@ -216,6 +216,14 @@ fn of_audit() -> Vec<Route> {
                  that are no record.";
     vec![
         Route::get("/v1/audit", found, audit::list).words(audit::PARAMETERS).answers(Shape::list_of_any()),
+        Route::post(
+            "/v1/audit/verify-key",
+            "The key that verifies the audit log, until it is forgotten.",
+            audit::verify_key,
+        )
+        .answers(Shape::of::<api::AuditVerifyKey>()),
+        Route::delete("/v1/audit/verify-key", "Forgets it, once somebody has it.", audit::forget_verify_key)
+            .takes(Shape::of::<api::ForgetAuditVerifyKey>()),
         Route::get("/v1/audit/{event}", "One record of the audit log, by its event id.", audit::show)
             .answers(Shape::any()),
     ]

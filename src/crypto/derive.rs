@@ -75,6 +75,17 @@ fn links<const N: usize>(key: &[u8], parts: [&[u8]; N], out: &mut [u8; 32]) {
     }
 }
 
+/// Puts the HMAC-SHA-256 of `label` under `key` in the key's own place: what it was does not follow from what it is.
+pub fn ratchet(key: &mut Secret<32>, label: &[u8]) {
+    stack::wiped_after(|| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("an HMAC key may have any length");
+        mac.update(label);
+        let mut block = mac.finalize().into_bytes();
+        key.expose_mut().copy_from_slice(&block);
+        block.zeroize();
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use std::array::from_fn;

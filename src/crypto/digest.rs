@@ -15,6 +15,22 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     digest.finalize().into()
 }
 
+/// SHA-256 over what comes bit by bit.
+#[derive(Clone, Default)]
+pub struct RunningSha256(Sha256);
+
+impl RunningSha256 {
+    /// Adds `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that was added.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
 /// HMAC-SHA-512 over the concatenation of `parts`. Check one with [`equal`], never with `==`.
 pub fn hmac_sha512(key: &[u8], parts: &[&[u8]]) -> [u8; 64] {
     stack::wiped_after(|| {
@@ -103,6 +119,12 @@ mod tests {
         let expected = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(sha256(&[b"abc"]).to_vec(), expected);
         assert_eq!(sha256(&[b"a", b"", b"bc"]).to_vec(), expected);
+        let mut running = RunningSha256::default();
+        running.update(b"ab");
+        let before = running.clone();
+        running.update(b"c");
+        assert_eq!(running.finish().to_vec(), expected);
+        assert_eq!(before.finish(), sha256(&[b"ab"]));
     }
 
     /// RFC 4231, test case 2.

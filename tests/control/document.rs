@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Daemon, ask, code};
 
 /// The API, as its users were promised it.
-const PROMISED: [(&str, &str); 42] = [
+const PROMISED: [(&str, &str); 44] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/events"),
@@ -48,6 +48,8 @@ const PROMISED: [(&str, &str); 42] = [
     ("delete", "/v1/access-keys/{access_key}"),
     ("get", "/v1/audit"),
     ("get", "/v1/audit/{event}"),
+    ("post", "/v1/audit/verify-key"),
+    ("delete", "/v1/audit/verify-key"),
     ("get", "/v1/volumes/{volume}/nowhere"),
     ("patch", "/v1/status"),
 ];

@@ -5,6 +5,7 @@ mod access;
 mod aliases;
 mod audit;
 mod audit_failures;
+mod chain;
 mod ciphertext;
 mod domain_key;
 mod hsm;

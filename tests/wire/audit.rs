@@ -88,3 +88,48 @@ fn a_look_at_the_daemon_is_no_call_and_lines_that_are_no_records_are_told_of() {
     assert_eq!(said(&["audit", "list"]), note);
     assert_eq!(daemon.json(["audit", "list", "--limit", "2"])[0]["eventName"], "ListKeys");
 }
+
+#[test]
+fn the_command_line_verifies_the_log_with_a_key_that_it_got_once() {
+    let world = World::new();
+    let daemon = &world.daemon;
+    let (path, place) = (daemon.path().join("state/kms/audit.ndjson"), daemon.path().join("verify.key"));
+    let file = place.to_str().expect("text");
+    let text = |words: &[&str]| String::from_utf8(daemon.envol(words).stdout).expect("text");
+    daemon.json(["key", "list"]);
+    let told = daemon.json(["audit", "verify-key", file]);
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&place.metadata().expect("there")) & 0o7777, 0o600);
+    let key = std::fs::read_to_string(&place).expect("there");
+    assert_eq!(daemon.refused(4, ["audit", "verify-key", file])["code"], "cli.file", "a file is not overwritten");
+    let other = daemon.path().join("other.key");
+    let gone = daemon.refused(4, ["audit", "verify-key", other.to_str().expect("text")]);
+    assert_eq!(gone["kms_exception"], "AuditVerifyKeyGoneException");
+    assert!(!other.exists(), "nothing is left of the attempt");
+    let records = std::fs::read_to_string(&path).expect("there");
+    let secret = key.trim_end().rsplit_once(':').expect("a prefix").1;
+    assert!(records.contains(told["fingerprint"].as_str().expect("text")));
+    assert!(!records.contains(secret) && !daemon.log().contains(secret) && !told.to_string().contains(secret));
+    let verified = daemon.json(["audit", "verify", "--key", file]);
+    assert_eq!((&verified["finding"], &verified["keyed"]), (&Value::Null, &Value::from(true)));
+    assert!(text(&["audit", "verify", "--key", file]).contains("intact"));
+    assert!(text(&["audit", "verify"]).contains("its hashes are right"));
+    let head = verified["head"].as_str().expect("text").to_owned();
+    daemon.json(["key", "list"]);
+    daemon.json(["audit", "verify", "--key", file, "--head", &head]);
+    // A copy, elsewhere: cut off behind the first record, changed, and with a key that is none.
+    let copy = daemon.path().join("copy.ndjson");
+    let words = ["audit", "verify", "--log", copy.to_str().expect("text"), "--key", file];
+    std::fs::write(&copy, records.split_inclusive('\n').next().expect("a line")).expect("written");
+    daemon.json(words);
+    let cut = daemon.refused(7, words.iter().chain(&["--head", &head]));
+    assert!(cut["message"].as_str().expect("text").contains("records were cut off"), "{cut}");
+    std::fs::write(&copy, records.replacen("ListKeys", "ListKeyz", 1)).expect("written");
+    assert_eq!(daemon.refused(7, words)["code"], "audit.broken");
+    std::fs::write(&copy, records.trim_end()).expect("written");
+    assert_eq!(daemon.refused(7, words)["code"], "audit.torn");
+    assert_eq!(
+        daemon.refused(2, ["audit", "verify", "--key", copy.to_str().expect("text")])["code"],
+        "cli.not_a_verify_key"
+    );
+    assert_eq!(daemon.refused(3, ["audit", "verify", "--key", "/nonexistent/key"])["code"], "cli.file");
+}

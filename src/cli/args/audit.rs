@@ -1,5 +1,6 @@
 //! The words of `envol audit`.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -7,6 +8,7 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 use super::volume_word;
+use crate::chain::Head;
 
 /// `audit`.
 #[derive(Debug, Subcommand)]
@@ -16,6 +18,10 @@ pub enum AuditCommand {
     List(AuditListArgs),
     /// Show one record, as it was written
     Show(AuditEvent),
+    /// Verify that no record was changed, dropped, moved or put in
+    Verify(AuditVerifyArgs),
+    /// Write the key that verifies the log to a new file, once
+    VerifyKey(AuditVerifyKeyArgs),
 }
 
 /// `audit list`.
@@ -55,6 +61,44 @@ pub struct AuditEvent {
     /// The record's event id
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) id: String,
+}
+
+/// `audit verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Reads the log itself and needs no daemon: it can be done elsewhere, on a copy. Without a key it finds whatever was done by
+somebody who did not compute the hashes anew; with the key, that too. Records cut off at the end are found by a head that
+was kept from an earlier run. Exits 7 if something is wrong, and says where.
+
+Examples:
+  envol audit verify --key /mnt/audit/verify.key
+  envol audit verify --json | jq -r .head
+  envol audit verify --log copy.ndjson --key verify.key --head 1287:52b9...")]
+pub struct AuditVerifyArgs {
+    /// The file that `audit verify-key` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// A head that was printed before, NUMBER:HASH: the log must still reach it
+    #[arg(long, value_name = "HEAD")]
+    pub(crate) head: Option<Head>,
+    /// The log [default: kms/audit.ndjson in the state directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+}
+
+/// `audit verify-key`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file gets mode 0600, and one that is there is not overwritten. Keep it where this machine's root cannot change it.
+Once it is written the daemon forgets the key and keeps only what follows from it: whoever has the machine from then on
+can write records of his own, and cannot change one that was written before. So do this first. There is no second time.
+
+Example:
+  envol audit verify-key /mnt/audit/verify.key")]
+pub struct AuditVerifyKeyArgs {
+    /// The file to be made
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 /// A time, or how long ago.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use audit::{AuditCommand, AuditListArgs};
+pub(crate) use audit::{AuditCommand, AuditListArgs, AuditVerifyArgs, AuditVerifyKeyArgs};
 pub(crate) use bench::Against;
 pub use bench::BenchArgs;
 pub use daemon::{DaemonArgs, LogFormat};

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::style::Paint;
 use super::table::{Cell, Table};
+use crate::chain::Report;
 
 /// `audit list`.
 pub(crate) fn audit_list(records: &[Value]) -> String {
@@ -45,6 +46,27 @@ pub(crate) fn audit_card(record: &Value) -> String {
     }
     table.pair("request id", Cell::new(text(record, "/requestID")));
     table.pair("event id", Cell::new(text(record, "/eventID")));
+    table.render()
+}
+
+/// `audit verify`.
+pub(crate) fn audit_report(report: &Report) -> String {
+    let mut table = Table::new();
+    let (word, paint) = match report.finding {
+        None if report.keyed => ("intact", Paint::Good),
+        None => ("its hashes are right; only the key tells whether they were computed anew", Paint::Good),
+        Some(_) => ("broken", Paint::Failure),
+    };
+    table.pair("log", Cell::painted(word, paint));
+    table.pair("records", Cell::new(report.records.to_string()));
+    if report.unchained_lines > 0 {
+        table.pair("before them", Cell::new(format!("{} lines, bound as a whole", report.unchained_lines)));
+    }
+    for gap in &report.gaps {
+        let told = format!("record {}: {} bytes of a record that a crash cut short", gap.number, gap.cut_bytes);
+        table.pair("gap", Cell::new(told));
+    }
+    table.pair("head", Cell::new(report.head.clone()));
     table.render()
 }
 

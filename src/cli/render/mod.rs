@@ -24,7 +24,7 @@ use super::error::CliError;
 use crate::control::api::{Failure, Problem};
 
 pub(crate) use access_key::{access_key_card, access_key_list};
-pub(crate) use audit::{audit_card, audit_list};
+pub(crate) use audit::{audit_card, audit_list, audit_report};
 pub(crate) use doctor::doctor_page;
 pub(crate) use event::event_line;
 pub(crate) use key::{alias_list, doomed_volumes, key_card, key_list, key_state_line};

@@ -3,6 +3,7 @@
 mod access_key;
 mod attach;
 mod audit;
+mod audit_verify;
 mod doctor;
 mod header;
 mod hsm;
@@ -15,7 +16,7 @@ use serde::Serialize;
 
 pub(super) use doctor::doctor;
 
-use super::args::{Global, Task};
+use super::args::{AuditCommand, Global, Task};
 use super::error::CliError;
 use super::render::Console;
 use super::{bench, demo};
@@ -48,6 +49,8 @@ pub(super) fn task(global: &Global, task: Task) -> Result<u8, CliError> {
         Task::Detach(args) => attach::detach(&session()?, &args),
         Task::Status => status::status(&session()?),
         Task::Events(args) => status::events(&session()?, &args),
+        Task::Audit(AuditCommand::Verify(args)) => audit_verify::verify(global, &args),
+        Task::Audit(AuditCommand::VerifyKey(args)) => audit_verify::write_key(&session()?, &args),
         Task::Audit(command) => audit::run(&session()?, command),
         Task::Demo => return demo::command(global),
         Task::Bench(args) => return bench::command(global, &args),

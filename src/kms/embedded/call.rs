@@ -110,8 +110,8 @@ impl Embedded {
         self.answer(calls, carried_out)
     }
 
-    /// Carries out a call that is about the HSM itself: alone, and whatever else is due by now.
-    pub(super) fn change_hsm(
+    /// Carries out a call that is about the HSM or the audit log itself: alone, and whatever else is due by now.
+    pub(super) fn change_itself(
         &self,
         call: &Call<'_>,
         work: impl FnOnce() -> Result<(), KmsError>,

@@ -30,6 +30,7 @@ mod spec;
 mod store;
 mod tags;
 mod usage;
+mod verify_key;
 mod zeroize;
 
 pub use access_keys::{AccessKey, NewAccessKey};
@@ -255,7 +256,8 @@ impl Embedded {
         if zeroize::is_zeroized(dir).map_err(failed)? {
             hsm.stay_zeroized();
         }
-        let audit = Arc::new(AuditLog::open(dir).map_err(OpenError::AuditLog)?);
+        let now = Timestamp::try_from(clock()).expect("the clock shows a year of four digits");
+        let audit = Arc::new(AuditLog::open(dir, &identity, now).map_err(OpenError::AuditLog)?);
         let store = open_store(dir, &hsm, &identity)?;
         let last_uses = Arc::new(LastUses::load(Arc::clone(&store), &audit)?);
         let next_due = Mutex::new(call::next_due(&store.view()?)?);

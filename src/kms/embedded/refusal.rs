@@ -232,6 +232,11 @@ pub(super) fn no_such_access_key(id: &str) -> KmsError {
     refused("NoSuchEntityException", format!("The Access Key with id {id} cannot be found."))
 }
 
+/// Of the audit log's verify key, which is handed out once.
+pub(super) fn verify_key_is_gone() -> KmsError {
+    refused("AuditVerifyKeyGoneException", "The verify key of the audit log was handed out before, and is not kept.")
+}
+
 /// `LimitExceededException` of one access key too many.
 pub(super) fn too_many_access_keys(most: usize) -> KmsError {
     refused("LimitExceededException", format!("Cannot exceed quota for AccessKeysPerUser: {most}"))

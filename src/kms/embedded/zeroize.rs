@@ -45,7 +45,7 @@ impl Embedded {
             // Whoever waits for the HSM would be waited for by what comes alone.
             self.hsm.halt();
         }
-        self.change_hsm(&call, || {
+        self.change_itself(&call, || {
             judge_right(&call)?;
             // The HSM first: whatever the disk does, it must not live on.
             match (self.hsm.zeroize(), set_mark(&self.dir)) {
@@ -65,7 +65,7 @@ impl Embedded {
     /// is zeroized then as before.
     pub fn initialise(&self, caller: &Principal) -> Result<(), KmsError> {
         let call = on_nothing(caller.into(), Operation::InitialiseHsm);
-        self.change_hsm(&call, || {
+        self.change_itself(&call, || {
             judge_right(&call)?;
             self.hsm.initialise()?;
             if let Err(error) = remove_mark(&self.dir) {

@@ -6,8 +6,10 @@
 //!
 //! A batch that cannot be written whole is cut off again, and its tickets tell; the next one may succeed (there may be
 //! room again). Should the thread end by a panic, whoever waits or comes later is told that the lines are lost. After a failed sync nothing is accepted until the log is opened again: the kernel reports a lost page
-//! once, and what a later sync says of it is not to be believed. What follows one line from the next (a chain of hashes)
-//! has its place in [`Tail::append`], the only code that sees the lines in their order.
+//! once, and what a later sync says of it is not to be believed.
+//!
+//! Lines get their links to one another in [`Tail::append`], the only code that sees them in their order, and their keys are
+//! replaced there once they are durable.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,6 +17,8 @@ use std::thread::{self, JoinHandle};
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, OnceLock};
+
+use super::chained::Chained;
 
 /// Why there is nobody to append any more.
 const ENDED: &str = "the thread that appends to the audit log has ended";
@@ -58,6 +62,7 @@ struct Ending<'a>(&'a Shared);
 /// The end of the file.
 struct Tail {
     file: File,
+    chained: Arc<Mutex<Chained>>,
     /// Where the last durable line ends.
     length: u64,
     /// Why nothing is accepted any more.
@@ -65,21 +70,22 @@ struct Tail {
 }
 
 impl Committer {
-    /// Appends to `file` behind its first `length` bytes, which are whole, durable lines and all that there is.
-    pub(super) fn start(file: File, length: u64) -> io::Result<Self> {
+    /// Appends to `file` behind its first `length` bytes, which are whole, durable lines and all that there is; `chained` is
+    /// their end.
+    pub(super) fn start(file: File, length: u64, chained: Arc<Mutex<Chained>>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             work: Condvar::new(),
             settled: Condvar::new(),
             durable: AtomicU64::new(length),
         });
-        let tail = Tail { file, length, broken: None };
+        let tail = Tail { file, chained, length, broken: None };
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || theirs.serve(tail))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Has `lines` appended, one behind the other.
+    /// Has `lines` appended, one behind the other: objects, each with a line end.
     pub(super) fn add(&self, lines: &[u8]) -> Ticket {
         let mut state = self.shared.state.lock();
         if !state.ended {
@@ -122,6 +128,8 @@ impl Shared {
         loop {
             let mut state = self.work.wait_while(self.state.lock(), |state| state.lines.is_empty() && !state.closing);
             if state.lines.is_empty() {
+                drop(state);
+                tail.chained.lock().close();
                 return;
             }
             let (lines, batch) = (std::mem::take(&mut state.lines), std::mem::take(&mut state.batch));
@@ -153,7 +161,8 @@ impl Tail {
         }
         // The end as it is: whoever has shortened the file is not to find it filled up with zeros.
         let start = self.file.metadata().map_err(|error| Lost(Arc::new(error)))?.len();
-        if let Err(error) = self.file.write_all(lines) {
+        let lines = self.chained.lock().chain(lines);
+        if let Err(error) = self.file.write_all(&lines) {
             return Err(self.cut_off(start, error, false));
         }
         if let Err(error) = self.file.sync_data() {
@@ -161,6 +170,7 @@ impl Tail {
         }
         let lines = u64::try_from(lines.len()).expect("a batch is in memory");
         self.length = start.checked_add(lines).expect("no file is so long");
+        self.chained.lock().keep(self.length);
         Ok(())
     }
 
@@ -177,13 +187,28 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::Link;
+    use crate::kms::embedded::Identity;
+    use crate::kms::embedded::audit::opening;
 
     fn log() -> (tempfile::TempDir, std::path::PathBuf, Committer) {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("log");
-        let file = File::options().append(true).create(true).open(&path).expect("made");
-        let committer = Committer::start(file, 0).expect("starts");
+        let opened = opened(&path);
+        let committer = Committer::start(opened.file, 0, Arc::new(Mutex::new(opened.chained))).expect("starts");
         (dir, path, committer)
+    }
+
+    fn opened(path: &std::path::Path) -> opening::Opened {
+        let identity = Identity { account: "1".to_owned(), region: "r".to_owned() };
+        opening::open(path, &identity, jiff::Timestamp::UNIX_EPOCH).expect("opens")
+    }
+
+    /// What the lines told before they were chained.
+    fn told(path: &std::path::Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).expect("text");
+        let object = |line: &str| String::from_utf8(Link::read(line.as_bytes()).expect("chained").0).expect("text");
+        text.lines().map(object).collect()
     }
 
     #[test]
@@ -194,28 +219,34 @@ mod tests {
                 let committer = &committer;
                 scope.spawn(move || {
                     for number in 0..50 {
-                        let ticket = committer.add(format!("{caller} {number}\n").as_bytes());
+                        let ticket = committer.add(format!("{{\"{caller}\":{number}}}\n").as_bytes());
                         committer.wait(&ticket).expect("durable");
                     }
                 });
             }
         });
-        let text = std::fs::read_to_string(&path).expect("text");
-        assert_eq!(committer.durable(), u64::try_from(text.len()).expect("short"));
+        assert_eq!(committer.durable(), std::fs::metadata(&path).expect("there").len());
+        let told = told(&path);
         for caller in 0..8 {
-            let mine: Vec<String> =
-                text.lines().filter(|line| line.starts_with(&format!("{caller} "))).map(str::to_owned).collect();
-            assert_eq!(mine, (0..50).map(|number| format!("{caller} {number}")).collect::<Vec<_>>());
+            let mine: Vec<&String> = told.iter().filter(|line| line.starts_with(&format!("{{\"{caller}\""))).collect();
+            assert_eq!(
+                mine,
+                (0..50)
+                    .map(|number| format!("{{\"{caller}\":{number}}}"))
+                    .collect::<Vec<_>>()
+                    .iter()
+                    .collect::<Vec<_>>()
+            );
         }
-        assert_eq!(text.lines().count(), 400);
+        assert_eq!(told.len(), 400);
     }
 
     #[test]
     fn what_is_added_is_written_before_the_log_closes() {
         let (_dir, path, committer) = log();
-        let _unclaimed = committer.add(b"line\n");
+        let _unclaimed = committer.add(b"{}\n");
         drop(committer);
-        assert_eq!(std::fs::read(path).expect("there"), b"line\n");
+        assert_eq!(told(&path), ["{}"]);
     }
 
     #[test]
@@ -224,10 +255,10 @@ mod tests {
         // A batch that is settled already: what the thread never expects.
         let batch = Arc::clone(&committer.shared.state.lock().batch);
         batch.set(Ok(())).expect("it is new");
-        let _unclaimed = committer.add(b"line\n");
+        let _unclaimed = committer.add(b"{}\n");
         drop(committer.shared.settled.wait_while(committer.shared.state.lock(), |state| !state.ended));
         for _ in 0..2 {
-            let ticket = committer.add(b"line\n");
+            let ticket = committer.add(b"{}\n");
             assert_eq!(committer.wait(&ticket).expect_err("nobody appends").0.kind(), io::ErrorKind::Other);
         }
         assert!(committer.shared.state.lock().lines.is_empty(), "nothing is heaped up");
@@ -236,18 +267,21 @@ mod tests {
     #[test]
     fn a_file_that_somebody_else_shortened_goes_on_where_it_ends() {
         let (_dir, path, committer) = log();
-        committer.wait(&committer.add(b"first\n")).expect("durable");
+        committer.wait(&committer.add(b"{\"first\":1}\n")).expect("durable");
         File::options().write(true).open(&path).expect("there").set_len(0).expect("cut");
-        committer.wait(&committer.add(b"next\n")).expect("durable");
-        assert_eq!((committer.durable(), std::fs::read(path).expect("there")), (5, b"next\n".to_vec()));
+        committer.wait(&committer.add(b"{\"next\":1}\n")).expect("durable");
+        assert_eq!(committer.durable(), std::fs::metadata(&path).expect("there").len());
+        assert_eq!(told(&path), ["{\"next\":1}"]);
     }
 
     #[test]
     fn a_file_that_takes_no_bytes_loses_the_call_and_says_why() {
         let full = File::options().write(true).open("/dev/full").expect("there");
-        let committer = Committer::start(full, 0).expect("starts");
+        let dir = tempfile::tempdir().expect("a directory");
+        let chained = opened(&dir.path().join("log")).chained;
+        let committer = Committer::start(full, 0, Arc::new(Mutex::new(chained))).expect("starts");
         for _ in 0..2 {
-            let ticket = committer.add(b"line\n");
+            let ticket = committer.add(b"{}\n");
             let lost = committer.wait(&ticket).expect_err("no room");
             assert_eq!(lost.0.kind(), io::ErrorKind::StorageFull, "the first cause stays");
         }

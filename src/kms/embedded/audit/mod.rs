@@ -2,12 +2,17 @@
 //!
 //! Lines are appended in the order in which the calls took effect, and a call is answered when its line is durable
 //! (`commit`). A line says who asked for what under which encryption context and what came of it; it never holds
-//! plaintext, a blob or a token. A line that was not written whole (a crash, a full disk) is cut off again: its call was
-//! never answered. `search` finds lines again. Lines that are no record (damage, whoever wrote into the file) are passed
+//! plaintext, a blob or a token. A line that was not written whole (a full disk) is cut off again: its call was
+//! never answered; one that a crash cut short is overwritten by a record that says so when the log is opened (`opening`).
+//! Each line is linked to the one before it (`crate::chain`, `chained`) by a key of its own, which is then forgotten
+//! (`progress`). `search` finds lines again. Lines that are no record (damage, whoever wrote into the file) are passed
 //! over and counted, so that they hide nothing but themselves.
 
+mod chained;
 mod commit;
 mod event;
+mod opening;
+mod progress;
 mod search;
 
 pub use search::{AuditFilter, AuditRecords};
@@ -15,20 +20,25 @@ pub use search::{AuditFilter, AuditRecords};
 pub(super) use commit::{Lost, Ticket};
 pub(super) use event::{date, key_metadata};
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::chain::VerifyKey;
 use crate::kms::{EncryptionContext, KmsError};
+use crate::sync::{Arc, Mutex};
+use crate::sys::locked::LockingFailed;
 
 use super::Identity;
 use super::call::Trail;
 use super::caller::Caller;
 use super::operation::Operation;
+use chained::Chained;
 use commit::Committer;
 
 /// The log's file, in the KMS's directory.
@@ -57,6 +67,8 @@ pub(super) struct AuditLog {
     /// The file that is appended to, whatever has come of its name.
     file: File,
     committer: Committer,
+    /// Held for as long as a batch is chained or its keys are replaced, never while one is written.
+    chained: Arc<Mutex<Chained>>,
 }
 
 /// A part of the log, read at its place: appending goes on beside it.
@@ -67,17 +79,22 @@ struct Part {
 }
 
 impl AuditLog {
-    /// Opens the log in `dir`, or makes it.
-    pub(super) fn open(dir: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(dir.join(FILE))?;
-        let length = end_of_whole_lines(&file)?;
-        if length < file.metadata()?.len() {
-            file.set_len(length)?;
-        }
-        // What a crash left in the page cache alone, and the name of a file that is new.
-        file.sync_all()?;
-        File::open(dir)?.sync_all()?;
-        Ok(Self { file: file.try_clone()?, committer: Committer::start(file, length)? })
+    /// Opens the log in `dir`, or makes it; what it lacks at its end is marked by a record of the time `now`.
+    pub(super) fn open(dir: &Path, identity: &Identity, now: Timestamp) -> io::Result<Self> {
+        let opening::Opened { file, length, chained } = opening::open(&dir.join(FILE), identity, now)?;
+        let chained = Arc::new(Mutex::new(chained));
+        let committer = Committer::start(file.try_clone()?, length, Arc::clone(&chained))?;
+        Ok(Self { file, committer, chained })
+    }
+
+    /// The key that verifies the log from its first record on, if nobody has it yet.
+    pub(super) fn verify_key(&self) -> Result<Option<VerifyKey>, LockingFailed> {
+        self.chained.lock().verify_key()
+    }
+
+    /// Forgets the verify key with this fingerprint, durably; whether it was there.
+    pub(super) fn forget_verify_key(&self, fingerprint: &str) -> io::Result<bool> {
+        self.chained.lock().forget_verify_key(fingerprint)
     }
 
     /// Has the lines of `calls`, which took effect together, appended; [`AuditLog::wait`] says when they are durable.
@@ -114,6 +131,54 @@ impl AuditLog {
         let at = if from <= until { from } else { 0 };
         Ok(BufReader::new(Part { file: self.file.try_clone()?, at, until }).split(b'\n'))
     }
+
+    /// The durable lines, the last one first, whatever they hold.
+    pub(super) fn lines_back(&self) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>> + use<>> {
+        Ok(Backwards { file: self.file.try_clone()?, held: Vec::new(), before: self.committer.durable() })
+    }
+}
+
+/// The lines of a log, the last one first.
+struct Backwards {
+    file: File,
+    /// What was read and not given yet; its last line ends it.
+    held: Vec<u8>,
+    /// How much stands before that.
+    before: u64,
+}
+
+impl Iterator for Backwards {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
+        loop {
+            let body = self.held.len().saturating_sub(1);
+            let start = self.held[..body].iter().rposition(|byte| *byte == b'\n').map(|end| end + 1);
+            if start.is_some() || self.before == 0 {
+                let mut line = self.held.split_off(start.unwrap_or(0));
+                let ended = line.pop_if(|byte| *byte == b'\n').is_some();
+                return (ended || !line.is_empty()).then_some(Ok(line));
+            }
+            if let Err(error) = self.read_more() {
+                self.before = 0;
+                self.held.clear();
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+impl Backwards {
+    /// Reads as much again as is held, a step at the least: a long line is not copied too often.
+    fn read_more(&mut self) -> io::Result<()> {
+        let most = u64::try_from(self.held.len().max(STEP_BYTES)).expect("it is in memory").min(self.before);
+        let mut part = vec![0; usize::try_from(most).expect("it was one")];
+        self.file.read_exact_at(&mut part, self.before - most)?;
+        self.before -= most;
+        part.append(&mut self.held);
+        self.held = part;
+        Ok(())
+    }
 }
 
 impl Read for Part {
@@ -144,6 +209,36 @@ fn end_of_whole_lines(file: &File) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_read_from_the_last_to_the_first_over_any_number_of_steps() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
+        for lengths in
+            [vec![], vec![0], vec![0, 0, 3], vec![STEP_BYTES - 1, 1], vec![3 * STEP_BYTES, 0, STEP_BYTES, 5, 5]]
+        {
+            let lines: Vec<Vec<u8>> =
+                lengths.iter().zip(b'a'..).map(|(length, letter)| vec![letter; *length]).collect();
+            let bytes: Vec<u8> = lines.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect();
+            std::fs::write(&path, &bytes).expect("written");
+            let (file, before) = (File::open(&path).expect("there"), u64::try_from(bytes.len()).expect("short"));
+            let back = Backwards { file, held: Vec::new(), before };
+            let mut found = back.collect::<io::Result<Vec<_>>>().expect("read");
+            found.reverse();
+            assert_eq!(found, lines, "{lengths:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_read_without_the_rest_of_the_log() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
+        std::fs::write(&path, [&vec![b'a'; 1 << 20][..], b"\nlast\n"].concat()).expect("written");
+        let before = std::fs::metadata(&path).expect("there").len();
+        let mut back = Backwards { file: File::open(&path).expect("there"), held: Vec::new(), before };
+        assert_eq!(back.next().expect("a line").expect("read"), b"last");
+        assert_eq!(back.before, before - u64::try_from(STEP_BYTES).expect("small"));
+    }
 
     #[test]
     fn the_end_of_the_last_whole_line_is_found_over_any_number_of_steps() {

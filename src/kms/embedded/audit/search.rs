@@ -1,9 +1,7 @@
 //! Finding records: by key, principal, volume and time.
 //!
-//! Reading the log is a call like any other and leaves its record, as CloudTrail's `LookupEvents` does; it is the account
+//! The log is read from its end, and no further than to the last record that is asked for. Reading it is a call like any other and leaves its record, as CloudTrail's `LookupEvents` does; it is the account
 //! root's matter, through a door of the daemon's own.
-
-use std::collections::VecDeque;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -36,7 +34,7 @@ pub struct AuditFilter {
 pub struct AuditRecords {
     /// The records, oldest first.
     pub records: Vec<Value>,
-    /// Lines of the log that are no record, and were passed over.
+    /// Lines that are no record and were passed over, in the part of the log that was read.
     pub unreadable: u64,
 }
 
@@ -51,18 +49,18 @@ impl Embedded {
         filter: &AuditFilter,
         most: usize,
     ) -> Result<AuditRecords, KmsError> {
-        let (mut newest, mut unreadable) = (VecDeque::new(), 0);
-        for record in self.search(caller, filter)? {
-            let Some(record) = record? else {
-                unreadable += 1;
-                continue;
-            };
-            if newest.len() == most {
-                newest.pop_front();
+        let mut found = AuditRecords::default();
+        let mut search = self.search(caller, filter)?;
+        while found.records.len() < most {
+            match search.next() {
+                Some(Ok(Some(record))) => found.records.push(record),
+                Some(Ok(None)) => found.unreadable += 1,
+                Some(Err(error)) => return Err(error),
+                None => break,
             }
-            newest.push_back(record);
         }
-        Ok(AuditRecords { records: newest.into(), unreadable })
+        found.records.reverse();
+        Ok(found)
     }
 
     /// The record with the event id `id`.
@@ -78,8 +76,8 @@ impl Embedded {
         Err(refusal::no_such_event(id))
     }
 
-    /// The records that pass, up to the call itself, and `None` for each line that is none; read when the call has been
-    /// answered, so that nobody waits for it.
+    /// The records that pass, the newest first, from the call itself back, and `None` for each line that is none; read when the
+    /// call has been answered, so that nobody waits for it.
     fn search(
         &self,
         caller: &Principal,
@@ -92,7 +90,7 @@ impl Embedded {
                 return Err(refusal::not_root(caller, "cloudtrail:LookupEvents"));
             }
             let keys = filter.key.as_ref().map(|key| self.meant(view, key)).transpose()?;
-            let lines = self.audit.lines_from(0).map_err(|error| refusal::internal(&error))?;
+            let lines = self.audit.lines_back().map_err(|error| refusal::internal(&error))?;
             Ok((keys, lines))
         })?;
         let filter = filter.clone();
