@@ -248,6 +248,15 @@ pub const KMS_CALLS_LEFT_BEHIND: isize = 64;
 /// One call to a KMS is given up by then, and tried again while the attach's own deadline lasts.
 pub const KMS_CALL_DEADLINE: Duration = Duration::from_secs(10);
 
+/// A connection to a KMS, its TLS included, is there by then.
+pub const KMS_CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// The answer of a KMS: a wrapped key of 6 KiB in base64 and the rest fit well within.
+pub const KMS_ANSWER_MAX: usize = 64 << 10;
+
+/// A file of credentials or certificates for a KMS: the system's whole store of certificates is a quarter of it.
+pub const KMS_FILE_MAX: u64 = 1 << 20;
+
 /// How often one attach asks a KMS that throttles or cannot be reached.
 pub const KMS_TRIES_MAX: u32 = 16;
 

@@ -142,9 +142,12 @@ impl Registry {
             let name = request.name.clone();
             match source {
                 VolumeError::Kms(_) if kms.timed_out() => AttachError::KmsTimeout { name, kms: section.clone(), key },
-                VolumeError::Kms(source) if knows_no_such_key(&source) => AttachError::NoSuchKey { name, key, source },
+                VolumeError::Kms(source) if knows_no_such_key(&source) => {
+                    AttachError::NoSuchKey { name, key, source, elsewhere: false }
+                }
                 source => AttachError::of_volume(&name, key, source),
             }
+            .told_by(kms.is_elsewhere())
         })?;
         let (fingerprint, generation, mac) = volume.identity();
         let record = Record {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::mailbox::{self, Undelivered};
 use crate::crypto::random;
 use crate::kms::{
-    DecryptedKey, EncryptionContext, GeneratedKey, KeyArn, KeyName, Kms, KmsError, Principal, WrappedKey,
+    DataKey, DecryptedKey, EncryptionContext, GeneratedKey, KeyArn, KeyName, Kms, KmsError, Principal, WrappedKey,
 };
 use crate::limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +45,8 @@ pub(super) struct Bounded {
     patience: Patience,
     stop: Arc<Stop>,
     timed_out: AtomicBool,
+    /// Whether it is not envol's own.
+    elsewhere: bool,
 }
 
 /// Ends every wait of this module at once when the registry stops.
@@ -153,7 +155,17 @@ pub(super) fn back_off(attempt: u32, first: Duration, most: Duration) -> Duratio
 
 impl Bounded {
     pub(super) fn new(door: Arc<Door>, patience: Patience, stop: Arc<Stop>) -> Self {
-        Self { door, patience, stop, timed_out: AtomicBool::new(false) }
+        Self { door, patience, stop, timed_out: AtomicBool::new(false), elsewhere: false }
+    }
+
+    /// The same, of a KMS that is not envol's own where that is so.
+    pub(super) fn placed(self, elsewhere: bool) -> Self {
+        Self { elsewhere, ..self }
+    }
+
+    /// Whether it is not envol's own.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.elsewhere
     }
 
     /// Whether the last failure was our giving up rather than the KMS's answer.
@@ -225,5 +237,17 @@ impl Kms for Bounded {
         let (caller, from, wrapped) = (caller.clone(), from.clone(), wrapped.clone());
         let (to, context) = (to.clone(), context.clone());
         self.patiently(move |kms| kms.re_encrypt(&caller, (&from, &wrapped), &to, &context))
+    }
+
+    fn encrypt(
+        &self,
+        caller: &Principal,
+        key: &KeyName,
+        data_key: &Arc<DataKey>,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError> {
+        let (caller, key) = (caller.clone(), key.clone());
+        let (data_key, context) = (Arc::clone(data_key), context.clone());
+        self.patiently(move |kms| kms.encrypt(&caller, &key, &data_key, &context))
     }
 }

@@ -100,6 +100,8 @@ pub enum AttachError {
         key: KeyName,
         /// What it said.
         source: KmsError,
+        /// Whether the KMS is not envol's own: other commands mend it.
+        elsewhere: bool,
     },
     /// Caller: the KMS knows no such key, so no volume can be made under it.
     #[error("volume {name} cannot be put under key {key}: {source}")]
@@ -110,6 +112,8 @@ pub enum AttachError {
         key: KeyName,
         /// What the KMS said.
         source: KmsError,
+        /// Whether the KMS is not envol's own.
+        elsewhere: bool,
     },
     /// KMS: no answer in time.
     #[error("KMS {kms} has not answered for volume {name} and key {key} in time")]
@@ -230,9 +234,17 @@ impl AttachError {
             VolumeError::Kms(KmsError::NoLockedMemory(source)) | VolumeError::NoLockedMemory(source) => {
                 Self::NoLockedMemory { name, source }
             }
-            VolumeError::Kms(source) => Self::Kms { name, key, source },
+            VolumeError::Kms(source) => Self::Kms { name, key, source, elsewhere: false },
             source => Self::Volume { name, source: Box::new(source) },
         }
+    }
+
+    /// The same, of a KMS that is not envol's own where that is so.
+    pub(super) fn told_by(mut self, is_elsewhere: bool) -> Self {
+        if let Self::Kms { elsewhere, .. } | Self::NoSuchKey { elsewhere, .. } = &mut self {
+            *elsewhere = is_elsewhere;
+        }
+        self
     }
 
     /// The KMS's exception, where it was the KMS.

@@ -5,23 +5,23 @@
 //! of a detached one has the claim. The header is synced before the record is.
 
 use super::attachment::Attachment;
-use super::deadline::Patience;
+use super::deadline::{Bounded, Patience};
 use super::events::{Event, Happening};
 use super::open::of_volume;
 use super::state::Work;
-use super::{AttachError, HeaderBackup, Registry, VolumeRef, VolumeView};
+use super::{AttachError, HeaderBackup, NewSeal, Registry, VolumeRef, VolumeView};
 use crate::block::file::Access;
 use crate::block::{BlockDevice, BlockError, Caching};
 use crate::kms::{KeyName, KmsError, Principal};
 use crate::names::VolumeId;
-use crate::volume::{Backup, Record, Resealed, Rollback, Unverified, Verified, VolumeError};
+use crate::volume::{Backup, Elsewhere, Record, Resealed, Rollback, Unverified, Verified, VolumeError};
 
 impl Registry {
-    /// Has the KMS seal a volume's data key under another key, attached or not.
+    /// Has the KMS, or another one, seal a volume's data key under another key, attached or not.
     ///
     /// # Errors
     /// A key that is not there or not to be used, a header that is not the recorded one, a disk that fails.
-    pub fn rewrap(&self, caller: &Principal, volume: &VolumeRef, to: &KeyName) -> Result<VolumeView, AttachError> {
+    pub fn rewrap(&self, caller: &Principal, volume: &VolumeRef, to: &NewSeal) -> Result<VolumeView, AttachError> {
         let id = self.resolve(volume)?;
         let outcome = match self.attachment(&id)? {
             Some(attachment) => self.rewrap_attached(&id, &attachment, caller, to),
@@ -75,7 +75,7 @@ impl Registry {
         self.view_of(&id)
     }
 
-    fn rewrap_detached(&self, id: &VolumeId, caller: &Principal, to: &KeyName) -> Result<(), AttachError> {
+    fn rewrap_detached(&self, id: &VolumeId, caller: &Principal, to: &NewSeal) -> Result<(), AttachError> {
         let claim = self.claim(id, Work::Rewrapping)?;
         let record = claim.record();
         let backing = self.open_backing_afresh(&record, Access::ReadWrite, Caching::PageCache)?;
@@ -90,7 +90,7 @@ impl Registry {
         id: &VolumeId,
         attachment: &Attachment,
         caller: &Principal,
-        to: &KeyName,
+        to: &NewSeal,
     ) -> Result<(), AttachError> {
         let _alone = attachment.parts.header_lock.lock();
         let record = self.record_of(id)?;
@@ -110,21 +110,34 @@ impl Registry {
         record: &Record,
         header: Unverified,
         caller: &Principal,
-        to: &KeyName,
+        to: &NewSeal,
     ) -> Result<Resealed, AttachError> {
-        let kms = self.kms(&header.header().kms, Patience::Each(self.settings.attach_deadline))?;
+        let patience = Patience::Each(self.settings.attach_deadline);
+        let section = header.header().kms.clone();
+        let kms = self.kms(&section, patience)?;
+        let other = to.kms.as_ref().filter(|other| **other != section);
+        let elsewhere = other.map(|other| self.kms(other, patience)).transpose()?;
         let from = header.header().key.clone();
-        header.reseal(&kms, caller, to).map_err(|source| {
-            let (name, key) = (record.name.clone(), to.clone());
+        let resealed = match (&elsewhere, other) {
+            (Some(elsewhere), Some(other)) => {
+                let to = Elsewhere { kms: elsewhere, section: other, key: &to.key };
+                header.reseal_elsewhere(&kms, caller, to)
+            }
+            _ => header.reseal(&kms, caller, &to.key),
+        };
+        resealed.map_err(|source| {
+            let (name, key) = (record.name.clone(), to.key.clone());
             match source {
-                VolumeError::Kms(_) if kms.timed_out() => {
-                    AttachError::KmsTimeout { name, kms: record.kms.clone(), key }
+                VolumeError::Kms(_) if kms.timed_out() => AttachError::KmsTimeout { name, kms: section, key },
+                VolumeError::Kms(_) if elsewhere.as_ref().is_some_and(Bounded::timed_out) => {
+                    AttachError::KmsTimeout { name, kms: other.cloned().unwrap_or_default(), key }
                 }
                 VolumeError::Kms(source) if is_missing(&source, from.as_str()) => {
-                    AttachError::NoSuchKey { name, key, source }
+                    AttachError::NoSuchKey { name, key, source, elsewhere: false }
                 }
                 source => AttachError::of_volume(&name, key, source),
             }
+            .told_by(elsewhere.as_ref().unwrap_or(&kms).is_elsewhere())
         })
     }
 
@@ -145,7 +158,7 @@ impl Registry {
             VolumeError::Kms(_) if kms.timed_out() => {
                 AttachError::KmsTimeout { name: record.name.clone(), kms: section, key: key.clone() }
             }
-            source => AttachError::of_volume(&record.name, key.clone(), source),
+            source => AttachError::of_volume(&record.name, key.clone(), source).told_by(kms.is_elsewhere()),
         })?;
         let restored = backup.restore(&*backing.device, &data_key, &record, rollback).map_err(refused)?;
         self.settle_header(&record, &restored)

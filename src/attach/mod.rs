@@ -194,6 +194,15 @@ pub struct LastRefusal {
     pub retrying: bool,
 }
 
+/// `volume rewrap`: what is to seal the data key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSeal {
+    /// The KMS section; the one that seals it now where `None`.
+    pub kms: Option<String>,
+    /// Its key.
+    pub key: KeyName,
+}
+
 /// What `volume header backup` keeps.
 pub struct HeaderBackup {
     /// The volume.

@@ -206,7 +206,7 @@ impl Registry {
             if kms.timed_out() {
                 AttachError::KmsTimeout { name: record.name.clone(), kms: section.clone(), key }
             } else {
-                AttachError::of_volume(&record.name, key, source)
+                AttachError::of_volume(&record.name, key, source).told_by(kms.is_elsewhere())
             }
         })
     }

@@ -167,7 +167,8 @@ impl Registry {
     /// The KMS of a section, its calls ending as `patience` says.
     pub(super) fn kms(&self, section: &str, patience: Patience) -> Result<Bounded, AttachError> {
         let door = self.doors.get(section).ok_or_else(|| AttachError::NoSuchKms(section.to_owned()))?;
-        Ok(Bounded::new(Arc::clone(door), patience, Arc::clone(&self.stop)))
+        let kms = Bounded::new(Arc::clone(door), patience, Arc::clone(&self.stop));
+        Ok(kms.placed(section != self.settings.default_kms))
     }
 
     /// Who attaches where nobody asked: the daemon after a restart.

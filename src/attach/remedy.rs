@@ -43,7 +43,11 @@ impl AttachError {
             Self::HoldsVolume(_) => "delete that volume first; `--force` never overwrites one".into(),
             Self::HoldsData { .. } => "choose another backing, or overwrite what is there with `--force`".into(),
             Self::BadPath { .. } => "give the absolute path of a file or device".into(),
-            Self::Kms { name, key, source } => of_kms(name, key, source),
+            Self::Kms { name, key, source, elsewhere: false } => of_kms(name, key, source),
+            Self::Kms { name, key, source, elsewhere: true } => of_another_kms(name, key, source),
+            Self::NoSuchKey { elsewhere: true, .. } => {
+                "name a key of that KMS with `--key`: `aws kms list-aliases` shows what it has".into()
+            }
             Self::NoSuchKey { .. } => "`envol key list` shows the keys, `envol key create` makes one".into(),
             Self::KmsTimeout { name, kms, .. } => {
                 format!("check that KMS {kms} can be reached, then `envol attach {name}`")
@@ -90,6 +94,32 @@ fn of_kms(name: &VolumeName, key: &KeyName, error: &KmsError) -> String {
         }
         "NotFoundException" => "`envol key list` shows the keys; without its key a volume cannot be opened".into(),
         _ => format!("`envol key show {key}` shows the key's state"),
+    }
+}
+
+/// A KMS that is not envol's own is mended with its own tools.
+fn of_another_kms(name: &VolumeName, key: &KeyName, error: &KmsError) -> String {
+    let KmsError::Refused { exception, message } = error else { return of_kms(name, key, error) };
+    match exception.as_str() {
+        "DisabledException" => {
+            format!(
+                "enable the key where it is, then attach: `aws kms enable-key --key-id {key}`, `envol attach {name}`"
+            )
+        }
+        "KMSInvalidStateException" if message.contains("pending deletion") => format!(
+            "`aws kms cancel-key-deletion --key-id {key}`, then enable-key, then attach: past its date the data is lost"
+        ),
+        "AccessDeniedException" => {
+            format!("allow kms:Decrypt on {key} to whom the KMS's section in the configuration names")
+        }
+        "InvalidSignatureException" | "RequestExpired" => {
+            "set this machine's clock (`timedatectl`), and check the secret of the access key".into()
+        }
+        "UnrecognizedClientException" | "ExpiredTokenException" | "MissingAuthenticationTokenException" => {
+            "check the credentials that the KMS's section names: it does not know them, or no longer".into()
+        }
+        "InvalidCiphertextException" | "IncorrectKeyException" => of_kms(name, key, error),
+        _ => format!("`aws kms describe-key --key-id {key}` shows the key's state there"),
     }
 }
 

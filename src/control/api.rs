@@ -293,6 +293,9 @@ pub struct ExportedKey {
 pub struct Rewrap {
     /// The KMS key that is to seal the data key.
     pub key: String,
+    /// The section of the KMS whose key it is; the one that seals it now unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms: Option<String>,
 }
 
 /// `GET /v1/volumes/{name}/header`: what `volume header backup` keeps.
@@ -421,6 +424,9 @@ pub struct Status {
     /// What keys lie in: `memfd_secret` (pages that only the daemon can read), `mlock` (locked, left out of cores; root can
     /// read them) or `insecure_unlocked` (can be swapped).
     pub key_memory: String,
+    /// The KMSs that volumes can be under, the default one first.
+    #[serde(default)]
+    pub kms: Vec<Kms>,
     /// The HSM part of the embedded KMS.
     #[serde(default)]
     pub hsm: Hsm,
@@ -437,6 +443,19 @@ pub struct Status {
     pub keys: Vec<Key>,
     /// Traffic of each attached volume since it was attached.
     pub traffic: Vec<Traffic>,
+}
+
+/// A KMS that volumes can be under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Kms {
+    /// The name of its section in the configuration, which volumes remember.
+    pub name: String,
+    /// `embedded` or `aws`.
+    pub kind: String,
+    /// Where it is, in words.
+    pub place: String,
+    /// As whom the daemon calls it, in words; null for the embedded one.
+    pub identity: Option<String>,
 }
 
 /// What one attached volume has carried.

@@ -67,6 +67,8 @@ pub(crate) struct About {
     pub(crate) own_uid: u32,
     /// Where NBD is served; the first one is what `attach` prints.
     pub(crate) listeners: Vec<NbdListener>,
+    /// The KMSs that volumes can be under, the default one first.
+    pub(crate) kms: Vec<api::Kms>,
     /// Where the embedded KMS is served in AWS's protocol.
     pub(crate) kms_endpoints: Vec<String>,
     /// Where the embedded KMS's domain key comes from, in words.
@@ -110,6 +112,7 @@ mod tests {
             account: "000000000000".to_owned(),
             own_uid: 990,
             listeners: Vec::new(),
+            kms: Vec::new(),
             kms_endpoints: Vec::new(),
             domain_key: String::new(),
             io: Engine::Threads,

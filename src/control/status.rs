@@ -22,6 +22,7 @@ pub(super) async fn status(State(operated): State<Arc<Operated>>) -> Result<Json
             listeners: about.listeners.iter().map(|listener| listener.uri("")).collect(),
             kms_endpoints: about.kms_endpoints.clone(),
             key_memory: locked::kind().map(|kind| kind.to_string()).unwrap_or_default(),
+            kms: about.kms.clone(),
             hsm: view::hsm(about, operated.keys.hsm_state()),
             io: about.io.to_string(),
             hardening: about.hardening.clone(),

@@ -17,7 +17,7 @@ use super::extract::{CalledBy, NamedVolume, Nothing, Sent, volume_name};
 use super::problem::{Fault, Refused};
 use super::work::{carry_out, in_steps};
 use super::{Operated, api, view};
-use crate::attach::{AttachOptions, Caching, CreateRequest, Force};
+use crate::attach::{AttachOptions, Caching, CreateRequest, Force, NewSeal};
 use crate::kms::KeyName;
 use crate::sync::Arc;
 use crate::sys::registers;
@@ -176,8 +176,8 @@ pub(super) async fn rewrap(
     NamedVolume(volume): NamedVolume,
     Sent(asked): Sent<api::Rewrap>,
 ) -> Answer<api::Volume> {
-    let key = KeyName::new(asked.key);
-    carry_out(move || Ok(Json(view::volume(&operated.about, &operated.registry.rewrap(&caller, &volume, &key)?)))).await
+    let to = NewSeal { kms: asked.kms, key: KeyName::new(asked.key) };
+    carry_out(move || Ok(Json(view::volume(&operated.about, &operated.registry.rewrap(&caller, &volume, &to)?)))).await
 }
 
 pub(super) async fn back_up_header(

@@ -30,7 +30,18 @@
 //! [kms.embedded]                         # the name that volumes remember
 //! kind = "embedded"
 //! passphrase_file = "/run/keys/envol"    # the domain key follows from the passphrase in it (mode 0600)
+//!
+//! [kms.frankfurt]                        # another KMS: AWS's, or whatever speaks its protocol
+//! kind = "aws"
+//! region = "eu-central-1"
+//! endpoint = "https://kms.example.com"   # AWS's own unless given
+//! ca_file = "/etc/envol/kms-ca.pem"      # trusted instead of the system's certificates
+//! credentials_file = "/etc/envol/aws"    # mode 0600, as ~/.aws/credentials; the machine's role unless given
+//! profile = "default"                    # which profile of that file
+//! role = "arn:aws:iam::111122223333:role/envol"   # assumed with these credentials
 //! ```
+
+mod kms;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
@@ -43,17 +54,16 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use self::kms::{Kmses, WrittenKms};
 use super::{LogFormat, Options};
 use crate::block::engine::Choice;
 use crate::crypto::xts::{Engine, EngineRefused, VARIABLE};
+use crate::kms::aws;
 use crate::kms::wire::{Address, BadAddress};
 use crate::sys::hardening::Hardening;
 use crate::sys::locked::KeyMemoryChoice;
 use crate::units::ByteCount;
 use crate::{limits, places};
-
-/// The section that the embedded KMS has where no other is configured.
-const EMBEDDED: &str = "embedded";
 
 /// Everything the daemon is told, complete and consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +95,8 @@ pub(super) struct Config {
     pub(super) io: Choice,
     /// The name of the embedded KMS's section.
     pub(super) kms: String,
+    /// The KMSs of the `aws` kind, by the names of their sections.
+    pub(super) aws: BTreeMap<String, aws::Settings>,
     /// Where the passphrase is that the domain key follows from, if it does.
     pub(super) passphrase_file: Option<PathBuf>,
 }
@@ -173,19 +185,6 @@ struct WrittenTimings {
     detach_grace_ms: Option<u32>,
     drain_deadline_s: Option<u32>,
     attach_deadline_s: Option<NonZeroU32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenKms {
-    kind: Kind,
-    passphrase_file: Option<Spanned<PathBuf>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Embedded,
 }
 
 /// What is wrong, and where in the file.
@@ -282,7 +281,7 @@ impl Written {
     fn judge(self) -> Result<Config, Fault> {
         let in_flight = self.nbd.in_flight()?;
         let (listen, insecure_listen) = self.nbd.judge()?;
-        let (kms, passphrase_file) = embedded_section(self.kms)?;
+        let Kmses { embedded: kms, passphrase_file, aws } = kms::judge(self.kms)?;
         Ok(Config {
             state_dir: self.state_dir.map(absolute_path).transpose()?.unwrap_or_default(),
             socket: self.socket.map(absolute_path).transpose()?.unwrap_or_default(),
@@ -302,6 +301,7 @@ impl Written {
             timings: self.timings.judge(),
             io: self.data_path.io,
             kms,
+            aws,
             passphrase_file,
         })
     }
@@ -408,20 +408,6 @@ fn region(region: Spanned<String>) -> Result<String, Fault> {
     Err(Fault::at(&region, "a region is 1 to 32 of a-z 0-9 -"))
 }
 
-/// The one section of the embedded KMS, and its passphrase's file: two names for one store would be two names for each
-/// of its keys.
-fn embedded_section(sections: BTreeMap<Spanned<String>, WrittenKms>) -> Result<(String, Option<PathBuf>), Fault> {
-    let mut sections: Vec<(Spanned<String>, WrittenKms)> = sections.into_iter().collect();
-    sections.sort_by_key(|(name, _)| name.span().start);
-    if let Some((second, _)) = sections.get(1) {
-        return Err(Fault::at(second, "the embedded KMS has a section already"));
-    }
-    let Some((name, WrittenKms { kind: Kind::Embedded, passphrase_file })) = sections.pop() else {
-        return Ok((EMBEDDED.to_owned(), None));
-    };
-    Ok((name.into_inner(), passphrase_file.map(absolute_path).transpose()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -464,6 +450,14 @@ mod tests {
             ("[timings]\ndrain_deadline_s = \"1\"", 2),
             ("[kms.a]\nkind = \"embedded\"\n[kms.b]\nkind = \"embedded\"", 3),
             ("[kms.a]\nkind = \"embedded\"\npath = \"/x\"", 3),
+            ("[kms.a]\nkind = \"embedded\"\nregion = \"us-east-1\"", 3),
+            ("[kms.a]\nkind = \"aws\"", 1),
+            ("[kms.a]\nkind = \"aws\"\nregion = \"US East\"", 3),
+            ("[kms.a]\nkind = \"aws\"\nregion = \"r\"\npassphrase_file = \"/x\"", 4),
+            ("[kms.a]\nkind = \"aws\"\nregion = \"r\"\nendpoint = \"http://kms.example.com\"", 4),
+            ("[kms.a]\nkind = \"aws\"\nregion = \"r\"\nca_file = \"ca.pem\"", 4),
+            ("[kms.\"a b\"]\nkind = \"aws\"\nregion = \"r\"", 1),
+            ("[kms.embedded]\nkind = \"aws\"\nregion = \"r\"", 1),
             ("[data_path]\nio = \"uring\"", 2),
             ("[kms.a]\n", 1),
             ("[kms.a]\nkind = \"cloud\"", 2),

@@ -115,7 +115,7 @@ fn reachable(config: &Config) -> Reachable {
     let sockets = sockets.iter().filter_map(|path| path.parent()).map(Path::to_owned).collect();
     // Who holds a file, what lies on a device: the kernel tells it there; loop devices are asked what is behind them.
     let read = ["/proc", "/sys"].into_iter().map(PathBuf::from).chain(loop_devices()).collect();
-    Reachable { changed, sockets, read, ports }
+    Reachable { changed, sockets, read, ports, connected: Vec::new() }
 }
 
 /// A device that is a loop device needs the file behind it too: its lock is taken there.

@@ -89,6 +89,9 @@ pub enum DaemonError {
     /// Resource: the process from which the HSM part is started.
     #[error("the HSM's parent process could not be started")]
     Hsm(#[source] io::Error),
+    /// Resource: the process from which calls to other KMSs are started.
+    #[error("the parent of the processes that call a KMS could not be started")]
+    Callers(#[source] io::Error),
     /// Resource: the event log.
     #[error("the event log {path}")]
     Events {
@@ -131,7 +134,7 @@ impl DaemonError {
             Self::Socket { source, .. } => of_system(source),
             Self::StateDir { .. } | Self::Kms(_) | Self::Events { .. } => 8,
             Self::Volumes(source) => source.exit_code(),
-            Self::Threads(_) | Self::Seal(_) | Self::Hsm(_) => 1,
+            Self::Threads(_) | Self::Seal(_) | Self::Hsm(_) | Self::Callers(_) => 1,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The composition root: configuration, wiring, the order of start and stop. The only module that sees all others.
 //!
-//! Start: configuration (nothing is opened before it is known to be good), the HSM's parent process, state directory and its lock, KMS, event log,
+//! Start: configuration (nothing is opened before it is known to be good), the parents of the HSM and of calls to other KMSs, state directory and its lock, KMS, event log,
 //! registry, sockets; ready once the sockets listen; only then are volumes attached again. Stop: sockets stop accepting,
 //! the registry drains, flushes and wipes, connections end, sockets are removed.
 
@@ -16,14 +16,21 @@ mod wanted;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use serde::Deserialize;
+
+use crate::kms::aws;
+use crate::kms::embedded::hsm;
 
 pub use error::DaemonError;
 pub use run::run;
 pub use wanted::wanted;
 
-pub use crate::kms::embedded::hsm::run_as_named;
+/// Does the work of the process that this one was started as, if its name is that of a part of the daemon.
+pub fn run_as_named() -> Option<ExitCode> {
+    hsm::run_as_named().or_else(aws::run_as_named)
+}
 
 /// How the daemon's log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

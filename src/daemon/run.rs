@@ -22,9 +22,10 @@ use super::state_dir::StateDir;
 use super::{DaemonError, Options, logging};
 use crate::attach::{EventLog, KmsTable, Registry, Settings};
 use crate::block;
-use crate::control::{self, About, Admission, NbdListener, Operated};
+use crate::control::{self, About, Admission, NbdListener, Operated, api};
 use crate::crypto::xts::Engine;
 use crate::kms::Kms;
+use crate::kms::aws::{self, Aws};
 use crate::kms::embedded::hsm::{Client, DomainKeySource, Parent};
 use crate::kms::embedded::{Embedded, Identity};
 use crate::kms::wire;
@@ -53,6 +54,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     hardening::seal_process().map_err(DaemonError::Seal)?;
     // Before there is a thread or a key here: what it starts later shares nothing with this process.
     let hsm = Parent::start(config.key_memory, config.hardening, &domain_key(&config)).map_err(DaemonError::Hsm)?;
+    let callers = start_callers(&config)?;
     choose_key_memory(&config)?;
     let confined = confine(&config)?;
     let runtime = Builder::new_multi_thread()
@@ -63,7 +65,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
         .build()
         .map_err(DaemonError::Threads)?;
     let mut signals = Signals::new(&runtime).map_err(DaemonError::Threads)?;
-    let daemon = Daemon::start(&config, &runtime, hsm, &confined)?;
+    let daemon = Daemon::start(&config, &runtime, (hsm, callers), &confined)?;
     daemon.say_ready(&config);
     if !config.kms_alone {
         daemon.registry.reattach_wanted();
@@ -143,14 +145,17 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Config, runtime: &Runtime, hsm: Parent, confined: &Confined) -> Result<Self, DaemonError> {
+    fn start(
+        config: &Config,
+        runtime: &Runtime,
+        (hsm, callers): (Parent, Option<Arc<aws::Parent>>),
+        confined: &Confined,
+    ) -> Result<Self, DaemonError> {
         let io = block::engine::choose(config.io)?;
         let state_dir = StateDir::claim(&config.state_dir)?;
         let keys = open_keys(config, hsm)?;
         let events = open_events(config)?;
-        let mut table = KmsTable::new();
-        table.insert(config.kms.clone(), Arc::clone(&keys) as Arc<dyn Kms>);
-        let registry = Registry::open(settings(config), table, Arc::clone(&events))?;
+        let registry = Registry::open(settings(config), kmses(config, &keys, callers), Arc::clone(&events))?;
         let Sockets { control, kms, nbd, nbd_at } = Sockets::open(config)?;
 
         let kms_at: Vec<String> = kms.iter().map(|listener| listener.address().to_string()).collect();
@@ -205,6 +210,28 @@ impl Daemon {
         drop(self.control_made);
         drop(self.state_dir);
     }
+}
+
+/// The parent of the processes that call other KMSs, where there are any. It is not confined, so that they can connect.
+fn start_callers(config: &Config) -> Result<Option<Arc<aws::Parent>>, DaemonError> {
+    if config.aws.is_empty() || config.kms_alone {
+        return Ok(None);
+    }
+    let parent = aws::Parent::start(config.key_memory, config.hardening).map_err(DaemonError::Callers)?;
+    Ok(Some(Arc::new(parent)))
+}
+
+/// The embedded KMS and the others, by the names of their sections.
+fn kmses(config: &Config, keys: &Arc<Embedded>, callers: Option<Arc<aws::Parent>>) -> KmsTable {
+    let mut table = KmsTable::new();
+    table.insert(config.kms.clone(), Arc::clone(keys) as Arc<dyn Kms>);
+    if let Some(parent) = callers {
+        for (name, settings) in &config.aws {
+            let kms = Aws::new(settings.clone(), Arc::clone(&parent));
+            table.insert(name.clone(), Arc::new(kms));
+        }
+    }
+    table
 }
 
 /// Where the embedded KMS lies.
@@ -267,11 +294,24 @@ fn about(config: &Config, nbd_at: &[NbdListener], kms_endpoints: Vec<String>, io
         account: config.account.clone(),
         own_uid: nix::unistd::geteuid().as_raw(),
         listeners: nbd_at.to_vec(),
+        kms: shown_kmses(config),
         kms_endpoints,
         domain_key: domain_key(config).to_string(),
         io,
-        hardening: control::api::Hardening::default(),
+        hardening: api::Hardening::default(),
     }
+}
+
+fn shown_kmses(config: &Config) -> Vec<api::Kms> {
+    let place = kms_dir(config).display().to_string();
+    let mut shown = vec![api::Kms { name: config.kms.clone(), kind: "embedded".to_owned(), place, identity: None }];
+    shown.extend(config.aws.iter().map(|(name, settings)| api::Kms {
+        name: name.clone(),
+        kind: "aws".to_owned(),
+        place: settings.place(),
+        identity: Some(settings.identity()),
+    }));
+    shown
 }
 
 /// How many NBD connections there are, for as long as the server runs.

@@ -27,6 +27,7 @@ pub fn wanted(options: Options) -> Result<Wanted, DaemonError> {
         hardening_required: config.hardening == Hardening::Require,
         io: config.io,
         cipher: config.cipher,
+        kmses: config.aws.into_iter().collect(),
         listeners: 1 + config.listen.len() + config.insecure_listen.len(),
         state_dir: config.state_dir,
         socket: config.socket,

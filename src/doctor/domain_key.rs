@@ -52,7 +52,7 @@ fn in_one_line(error: &DomainKeyError) -> String {
 }
 
 /// Whom the daemon runs as: the owner of its directory, where there is one.
-fn user(state_dir: &Path) -> u32 {
+pub(super) fn user(state_dir: &Path) -> u32 {
     fs::metadata(state_dir).map_or_else(|_| nix::unistd::geteuid().as_raw(), |facts| facts.uid())
 }
 
@@ -127,6 +127,7 @@ pub(super) mod tests {
             hardening_required: false,
             io: Choice::Auto,
             cipher: Engine::fastest(),
+            kmses: Vec::new(),
             listeners: 1,
             state_dir,
         }

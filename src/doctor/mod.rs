@@ -8,6 +8,7 @@ mod clock;
 mod disks;
 mod domain_key;
 mod kernel;
+mod kms;
 mod memory;
 mod process;
 mod space;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use crate::block::engine::Choice;
 use crate::crypto::xts::Engine;
+use crate::kms::aws;
 use crate::kms::embedded::hsm::DomainKeySource;
 use crate::sys::locked::KeyMemoryChoice;
 use disks::Disks;
@@ -61,6 +63,8 @@ pub enum Check {
     DomainKey,
     /// What a thief of its disk has.
     DomainKeyPlace,
+    /// A KMS that is not envol's own: the files that its section names.
+    Kms,
 }
 
 /// How it is.
@@ -109,6 +113,8 @@ pub struct Wanted {
     pub io: Choice,
     /// What is to compute the cipher.
     pub cipher: Engine,
+    /// The KMSs that are not envol's own, by the names of their sections.
+    pub kmses: Vec<(String, aws::Settings)>,
     /// How many sockets serve NBD.
     pub listeners: usize,
 }
@@ -144,6 +150,7 @@ impl Check {
             Self::Space => "space",
             Self::DomainKey => "domain_key",
             Self::DomainKeyPlace => "domain_key_place",
+            Self::Kms => "kms",
         }
     }
 
@@ -216,6 +223,7 @@ pub fn examine(wanted: &Wanted, serving: Option<&Serving>) -> Vec<Finding> {
     findings.extend(space::space(wanted));
     findings.push(domain_key::domain_key(wanted));
     findings.push(domain_key::place(wanted, &disks));
+    findings.extend(kms::kmses(wanted));
     findings
 }
 

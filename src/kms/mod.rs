@@ -4,7 +4,9 @@
 //! behind. A late answer is dropped there, which wipes it. Errors are sorted by fault and carry the KMS's own exception
 //! and text to the letter, since they are what the operator, the event and the NBD client are shown.
 
+pub mod aws;
 pub mod embedded;
+mod frame;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::secret::Secret;
+use crate::sync::Arc;
 
 /// Bytes in the data key of a volume (two 256-bit XTS keys' worth, as EBS asks for).
 pub const DATA_KEY_BYTES: usize = 64;
@@ -131,6 +134,19 @@ pub trait Kms: Send + Sync {
         caller: &Principal,
         sealed: (&KeyArn, &WrappedKey),
         to: &KeyName,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError>;
+
+    /// Seals `data_key`, which another KMS has opened, under `key` with `context`. Shared, since a call may outlast whoever
+    /// waits for it.
+    ///
+    /// # Errors
+    /// [`KmsError`], by fault.
+    fn encrypt(
+        &self,
+        caller: &Principal,
+        key: &KeyName,
+        data_key: &Arc<DataKey>,
         context: &EncryptionContext,
     ) -> Result<GeneratedKey, KmsError>;
 }

@@ -15,6 +15,8 @@ use landlock::{
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
+use super::hardening::Hardening;
+
 /// The last version of landlock's interface whose rights are understood here: with it, all is confined that is asked for.
 pub(crate) const LANDLOCK_FULL: ABI = ABI::V5;
 
@@ -28,8 +30,10 @@ pub(crate) struct Reachable {
     pub(crate) sockets: Vec<PathBuf>,
     /// Files, and directories with all below them: to be read.
     pub(crate) read: Vec<PathBuf>,
-    /// TCP ports that may be listened on. To connect to any is not allowed.
+    /// TCP ports that may be listened on.
     pub(crate) ports: Vec<u16>,
+    /// TCP ports that may be connected to, wherever they are.
+    pub(crate) connected: Vec<u16>,
 }
 
 /// How far landlock went.
@@ -71,11 +75,34 @@ pub(crate) fn landlock(reachable: &Reachable) -> Result<Landlocked, RulesetError
     for port in &reachable.ports {
         rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
     }
+    for port in &reachable.connected {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    }
     Ok(match rules.restrict_self()?.ruleset {
         RulesetStatus::FullyEnforced => Landlocked::Fully,
         RulesetStatus::PartiallyEnforced => Landlocked::Partly,
         RulesetStatus::NotEnforced => Landlocked::Not,
     })
+}
+
+/// Confines this process to `reachable`, and takes its system calls, as `asked`. What the kernel lacks the daemon, confined by
+/// the same kernel, tells.
+///
+/// # Errors
+/// `asked` is [`Hardening::Require`], and this is missing.
+pub(crate) fn confine(asked: Hardening, reachable: &Reachable) -> Result<(), String> {
+    if asked == Hardening::Off {
+        return Ok(());
+    }
+    let landlocked = match landlock(reachable) {
+        Ok(Landlocked::Not) => Err("the kernel has no landlock".to_owned()),
+        outcome => outcome.map_err(|error| error.to_string()),
+    };
+    let filtered = seccomp().map_err(|error| error.to_string());
+    match landlocked.and(filtered) {
+        Err(why) if asked == Hardening::Require => Err(why),
+        _ => Ok(()),
+    }
 }
 
 /// What no daemon of ours does, and whoever takes one over would: to run programs, look into other processes, change the
@@ -185,7 +212,13 @@ mod tests {
         let elsewhere = TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("an address");
         on_a_thread(move || {
             let (changed, sockets_in) = (vec![inside.clone(), inside.join("absent")], vec![sockets.clone()]);
-            let reachable = Reachable { changed, sockets: sockets_in, read: vec!["/proc".into()], ports: vec![0] };
+            let reachable = Reachable {
+                changed,
+                sockets: sockets_in,
+                read: vec!["/proc".into()],
+                ports: vec![0],
+                connected: Vec::new(),
+            };
             let reached = landlock(&reachable).expect("is asked for");
             assert_ne!(reached, Landlocked::Not);
             fs::write(inside.join("made"), b"x").expect("may");

@@ -5,6 +5,7 @@
 
 mod arena;
 pub(crate) mod channel;
+pub(crate) mod child;
 mod chunk;
 pub(crate) mod clock;
 pub(crate) mod closing;

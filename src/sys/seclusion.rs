@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd;
 
 /// From here on this process gets no descriptor: it opens no file and no socket. What is open stays open.
@@ -25,6 +25,17 @@ pub(crate) fn lock_all_memory() -> io::Result<()> {
     let outcome = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
     Errno::result(outcome)?;
     Ok(())
+}
+
+/// As [`lock_all_memory`], where the limit leaves room for whatever a program with threads reserves and never uses: past the
+/// limit no memory would be had at all.
+pub(crate) fn lock_all_memory_where_there_is_room() {
+    const ROOM: u64 = 1 << 30;
+    let limit = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft);
+    if limit >= ROOM || unistd::geteuid().is_root() {
+        // Where it fails after all, the data key is out of swap all the same: it lies in memory of its own.
+        let _ = lock_all_memory();
+    }
 }
 
 /// Standard input and output are all that the programs which this process starts inherit, beside standard error.

@@ -119,19 +119,20 @@ impl Contents {
         Self { generation: generation + 1, ..self.clone() }
     }
 
-    /// The same data key under another seal, a generation on. Members that only a later version knows stay.
+    /// The same data key under another seal, of the same KMS or another, a generation on. Members that only a later version knows stay.
     ///
     /// # Errors
     /// Where the header would be longer than a copy may be.
-    pub(super) fn sealed_anew(&self, key: KeyArn, wrapped_key: WrappedKey) -> Result<Self, BadShape> {
+    pub(super) fn sealed_anew(&self, kms: String, key: KeyArn, wrapped_key: WrappedKey) -> Result<Self, BadShape> {
         let mut body: Body = serde_json::from_slice(&self.body).expect("it was read, or made, from such a body");
+        body.kms = kms.clone();
         body.key = key.clone();
         body.wrapped_key = BASE64_STANDARD.encode(wrapped_key.bytes());
         let body = serde_json::to_vec_pretty(&body).expect("a body is made of text and numbers");
         if body.len() > BODY_MAX {
             return Err(BadShape::TooLong(body.len()));
         }
-        let header = Header { key, ..self.header.clone() };
+        let header = Header { kms, key, ..self.header.clone() };
         Ok(Self { header, wrapped_key, body, ..self.next_generation() })
     }
 

@@ -1,12 +1,14 @@
 //! A new seal for the data key of a volume, and headers that are kept elsewhere.
 //!
 //! The KMS seals the data key anew (ReEncrypt: no clear key leaves it), then opens what it sealed: only a data key of the
-//! volume's own fingerprint, under which the header's MAC holds, is worth writing. A header that comes back from a
+//! volume's own fingerprint, under which the header's MAC holds, is worth writing. Where another KMS is to seal it, the one
+//! opens it and the other encrypts it, under the same context; nothing but the volume's own data key is sealed there. A header that comes back from a
 //! backup is judged like one that is read, against the record too, and written a generation ahead of all there are, so
 //! that an interrupted restore or rewrap is an interrupted update like any other.
 
 use crate::block::BlockDevice;
 use crate::kms::{DataKey, KeyName, Kms, Principal, WrappedKey};
+use crate::sync::Arc;
 
 use super::codec::Copy;
 use super::copies::{self, CopyState};
@@ -15,6 +17,17 @@ use super::header::Header;
 use super::keys::{self, HeaderKey};
 use super::open::{Unverified, Verified, unwrap_key};
 use super::record::{Record, Rollback};
+
+/// Another KMS that is to seal a data key.
+#[derive(Clone, Copy)]
+pub struct Elsewhere<'a> {
+    /// The KMS.
+    pub kms: &'a dyn Kms,
+    /// The name that the volume remembers it by.
+    pub section: &'a str,
+    /// Its key.
+    pub key: &'a KeyName,
+}
 
 /// A data key that was sealed anew and opened again; nothing is written yet.
 pub struct Resealed {
@@ -42,6 +55,29 @@ impl Unverified {
         Ok(Resealed { found: self, header, wrapped: anew.wrapped, data_key })
     }
 
+    /// Has the KMS open the data key, and another one seal it and open what it sealed.
+    ///
+    /// # Errors
+    /// As either KMS says, or where another key answered than was asked; a data key that is not the volume's.
+    pub fn reseal_elsewhere(
+        self,
+        kms: &dyn Kms,
+        caller: &Principal,
+        to: Elsewhere<'_>,
+    ) -> Result<Resealed, VolumeError> {
+        let clear = self.unwrap_key(kms, caller)?;
+        keys::check(&clear)?;
+        let (expected, given) = (self.fingerprint(), keys::fingerprint(&clear));
+        if expected != given {
+            return Err(VolumeError::WrongDataKey { expected, given });
+        }
+        let anew = to.kms.encrypt(caller, to.key, &Arc::new(clear), &self.encryption_context())?;
+        let header = Header { kms: to.section.to_owned(), key: anew.key, ..self.header().clone() };
+        header.check()?;
+        let data_key = unwrap_key(to.kms, caller, &header, &anew.wrapped)?;
+        Ok(Resealed { found: self, header, wrapped: anew.wrapped, data_key })
+    }
+
     /// The newer valid copy as it lies there, to be kept elsewhere.
     pub fn back_up(&self) -> Vec<u8> {
         self.newest().bytes()
@@ -49,7 +85,7 @@ impl Unverified {
 }
 
 impl Resealed {
-    /// The name of the key that seals it now.
+    /// What it says now: the KMS and the key that seal the data key.
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -61,7 +97,7 @@ impl Resealed {
     pub fn write(self, device: &dyn BlockDevice, record: &Record) -> Result<Verified, VolumeError> {
         let mut verified = self.found.authenticate(&self.data_key, Some(record), Rollback::Refuse)?;
         verified.check_writable()?;
-        let next = verified.contents.sealed_anew(self.header.key, self.wrapped)?;
+        let next = verified.contents.sealed_anew(self.header.kms, self.header.key, self.wrapped)?;
         verified.replace(device, next)?;
         Ok(verified)
     }

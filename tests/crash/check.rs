@@ -136,7 +136,7 @@ pub fn recover(
 fn unknown(world: &mut World) -> Result<(), String> {
     let disk = &*world.disk.recorder;
     let opened = Unverified::read(disk).and_then(|header| {
-        let data_key = header.unwrap_key(world.ground.kms(), &caller())?;
+        let data_key = header.unwrap_key(world.ground.kms(&header.header().kms), &caller())?;
         header.verify(data_key, None, Rollback::Refuse)
     });
     match opened {

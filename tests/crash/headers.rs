@@ -13,7 +13,7 @@ use crate::check::{DATA, Story, Tally, Update, by_the_product, judge_again, judg
 use crate::ledger::Ledger;
 use crate::power::{Cut, Fate, Past, State, Tear, garbled_subsets, subsets};
 use crate::random::Random;
-use crate::world::{Ground, SIZE, Shape, THIN, World};
+use crate::world::{Ground, OTHER, OWN, SIZE, Shape, THIN, World};
 
 /// A header of three pieces, so that all of every recovery can be cut too.
 const SHORT: Shape = Shape { blob: 600, ..THIN };
@@ -57,6 +57,20 @@ fn rewrap_attached(world: &World, story: &mut Story) {
     rewrap(world, story);
 }
 
+/// To another KMS, which seals under a key of the same name.
+fn move_away(world: &World, story: &mut Story) {
+    crate::workload::update(world, story, || world.rewrap_in(Some(OTHER), "alias/aws/ebs").expect("sealed there"));
+}
+
+fn move_away_attached(world: &World, story: &mut Story) {
+    attach(world, story);
+    move_away(world, story);
+}
+
+fn move_back(world: &World, story: &mut Story) {
+    crate::workload::update(world, story, || world.rewrap_in(Some(OWN), "another key").expect("sealed here"));
+}
+
 /// A backup that is put back over a header that has gone on.
 fn restore_older(world: &World, story: &mut Story) {
     let backup = world.back_up();
@@ -77,12 +91,15 @@ fn restore_over_ruins(world: &World, story: &mut Story) {
 }
 
 /// The operations on headers, by name, each with what comes before it.
-const CHANGES: [(&str, Change, Change); 7] = [
+const CHANGES: [(&str, Change, Change); 10] = [
     ("create", making, making),
     ("attach", making, attach),
     ("attach again and detach", attach_and_detach, attach_and_detach),
     ("rewrap", attach_and_detach, rewrap),
     ("rewrap while attached", making, rewrap_attached),
+    ("rewrap to another KMS", attach_and_detach, move_away),
+    ("rewrap to another KMS while attached", making, move_away_attached),
+    ("rewrap back from another KMS", move_away, move_back),
     ("restore an older header", making, restore_older),
     ("restore over two damaged copies", attach_and_detach, restore_over_ruins),
 ];

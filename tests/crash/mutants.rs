@@ -26,7 +26,7 @@ use crate::ledger::{Answer, Ledger};
 use crate::power::{Past, Tear};
 use crate::random::Random;
 use crate::workload::{Clients, update};
-use crate::world::{Client, Ground, SIZE, THIN, World, caller};
+use crate::world::{Client, Ground, OWN, SIZE, THIN, World, caller};
 
 /// A stack of ours over the disk of `world`, in place of the one that an attachment has.
 type Stack = fn(&World, &Verified, envol::volume::SectorKeys) -> EncryptedDevice;
@@ -41,7 +41,7 @@ fn without_poison(world: &World, volume: &Verified, keys: envol::volume::SectorK
 
 fn open(world: &World, stack: Stack) -> Box<dyn BlockDevice> {
     let header = Unverified::read(&*world.disk.recorder).expect("a volume");
-    let data_key = header.unwrap_key(world.ground.kms(), &caller()).expect("opens");
+    let data_key = header.unwrap_key(world.ground.kms(OWN), &caller()).expect("opens");
     let (volume, keys) = header.verify(data_key, None, Rollback::Refuse).expect("genuine");
     Box::new(stack(world, &volume, keys))
 }
@@ -117,7 +117,7 @@ fn a_write_of_whole_pieces_that_skips_the_lock_is_found_to_be_lost() {
 /// What is on the disk, deciphered by OpenSSL, zeros being zeros by units of `unit` bytes.
 fn deciphered(ground: &Ground, world: &World, unit: usize) -> Vec<u8> {
     let header = Unverified::read(&*world.disk.recorder).expect("a volume");
-    let data_key = header.unwrap_key(ground.kms(), &caller()).expect("opens");
+    let data_key = header.unwrap_key(ground.kms(OWN), &caller()).expect("opens");
     let mut context = PkeyCtx::new_id(Id::HKDF).expect("a context");
     context.derive_init().expect("starts");
     context.set_hkdf_mode(HkdfMode::EXPAND_ONLY).expect("a mode");
@@ -326,7 +326,7 @@ impl Shared {
         let ground = Ground::new(THIN);
         let (world, story) = attached(&ground);
         let header = Unverified::read(&*world.disk.recorder).expect("a volume");
-        let data_key = header.unwrap_key(world.ground.kms(), &caller()).expect("opens");
+        let data_key = header.unwrap_key(world.ground.kms(OWN), &caller()).expect("opens");
         let (volume, keys) = header.verify(data_key, None, Rollback::Refuse).expect("genuine");
         let disk = Arc::clone(&world.disk.recorder) as Arc<dyn BlockDevice>;
         let device = EncryptedDevice::new(Arc::new(Poison::new(Shares { disk, sharing })), &volume, keys);

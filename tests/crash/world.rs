@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envol::attach::{
-    AttachError, AttachOptions, Attachment, CreateRequest, EventLog, Force, KmsTable, LookUp, Registry, Settings,
+    AttachError, AttachOptions, Attachment, CreateRequest, EventLog, Force, KmsTable, LookUp, NewSeal, Registry,
+    Settings,
 };
 use envol::block::file::{Access, FileDevice, OpenError};
 use envol::block::record::{Asked, Journal, Moment, Step};
@@ -23,6 +24,9 @@ use crate::shelf::{Files, Handle, Log, Shelf};
 
 pub const SIZE: u64 = 64 << 10;
 pub const NAME: &str = "db";
+/// The KMS that volumes are made under, and another one.
+pub const OWN: &str = "embedded";
+pub const OTHER: &str = "other";
 
 /// What stands between the disk and the product: nothing, or a defect.
 pub type Over = fn(Arc<dyn BlockDevice>) -> Arc<dyn BlockDevice>;
@@ -31,6 +35,7 @@ pub type Over = fn(Arc<dyn BlockDevice>) -> Arc<dyn BlockDevice>;
 pub struct Ground {
     dir: tempfile::TempDir,
     kms: Arc<MemoryKms>,
+    other: Arc<MemoryKms>,
     pub shape: Shape,
     pub over: Over,
 }
@@ -88,7 +93,8 @@ impl Ground {
 
     pub fn with(shape: Shape, over: Over) -> Arc<Self> {
         let dir = tempfile::tempdir().expect("a directory");
-        Arc::new(Self { dir, kms: Arc::new(MemoryKms::sealing(shape.blob)), shape, over })
+        let kms = |name| Arc::new(MemoryKms::sealing(name, shape.blob));
+        Arc::new(Self { dir, kms: kms(OWN), other: kms(OTHER), shape, over })
     }
 
     fn settings(&self) -> Settings {
@@ -97,7 +103,7 @@ impl Ground {
             volume_dirs: vec![],
             account: "000000000000".into(),
             region: "us-east-1".into(),
-            default_kms: "embedded".into(),
+            default_kms: OWN.into(),
             attach_deadline: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(60),
             detach_grace: Duration::from_millis(1),
@@ -109,8 +115,9 @@ impl Ground {
         self.dir.path().join(name)
     }
 
-    pub fn kms(&self) -> &dyn Kms {
-        &*self.kms
+    /// The KMS of the section `name`.
+    pub fn kms(&self, name: &str) -> &dyn Kms {
+        if name == OTHER { &*self.other } else { &*self.kms }
     }
 }
 
@@ -158,8 +165,9 @@ impl World {
     fn start_daemon(&mut self) {
         let settings = self.ground.settings();
         let events = EventLog::open(self.ground.file("events"), &settings.account, &settings.region).expect("opens");
-        let kms = || Arc::clone(&self.ground.kms) as Arc<dyn Kms>;
-        let table: KmsTable = BTreeMap::from([("embedded".to_owned(), kms())]);
+        let own = Arc::clone(&self.ground.kms) as Arc<dyn Kms>;
+        let other = Arc::clone(&self.ground.other) as Arc<dyn Kms>;
+        let table: KmsTable = BTreeMap::from([(OWN.to_owned(), own), (OTHER.to_owned(), other)]);
         let top = (self.ground.over)(Arc::clone(&self.disk.recorder) as Arc<dyn BlockDevice>);
         let layer = Box::new(move |_: Arc<dyn BlockDevice>| Arc::clone(&top));
         let records = Box::new(Handle(Arc::clone(&self.shelf)));
@@ -195,7 +203,13 @@ impl World {
     }
 
     pub fn rewrap(&self, key: &str) -> Result<(), AttachError> {
-        self.registry().rewrap(&caller(), &NAME.parse().expect("a name"), &KeyName::new(key)).map(drop)
+        self.rewrap_in(None, key)
+    }
+
+    /// Under a key of the KMS `kms`; of the one that seals it now where `None`.
+    pub fn rewrap_in(&self, kms: Option<&str>, key: &str) -> Result<(), AttachError> {
+        let to = NewSeal { kms: kms.map(str::to_owned), key: KeyName::new(key) };
+        self.registry().rewrap(&caller(), &NAME.parse().expect("a name"), &to).map(drop)
     }
 
     pub fn back_up(&self) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! A header that is sealed anew, kept elsewhere and put back: attached or not, by whom it may be, and what is recorded.
 
+use envol::attach::NewSeal;
 use envol::kms::{KeyName, KmsError};
 use envol::volume::Rollback;
 
@@ -9,7 +10,8 @@ use crate::world::{WRITABLE, World, caller, volume};
 const NEW: &str = "alias/new";
 
 fn rewrap(world: &World) -> Result<(), envol::attach::AttachError> {
-    world.registry().rewrap(&caller(), &volume("db"), &KeyName::new(NEW)).map(drop)
+    let to = NewSeal { kms: None, key: KeyName::new(NEW) };
+    world.registry().rewrap(&caller(), &volume("db"), &to).map(drop)
 }
 
 fn back_up(world: &World) -> Vec<u8> {

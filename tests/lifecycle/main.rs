@@ -10,6 +10,7 @@ mod headers;
 mod identity;
 mod kms;
 mod looking_up;
+mod moving;
 mod races;
 mod restart;
 mod script;

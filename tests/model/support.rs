@@ -55,6 +55,16 @@ impl Kms for OneKey {
     ) -> Result<GeneratedKey, KmsError> {
         self.generate_data_key_without_plaintext(caller, to, context)
     }
+
+    fn encrypt(
+        &self,
+        caller: &Principal,
+        key: &KeyName,
+        _data_key: &Arc<DataKey>,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError> {
+        self.generate_data_key_without_plaintext(caller, key, context)
+    }
 }
 
 /// What a volume is made like.

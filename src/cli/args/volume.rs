@@ -29,7 +29,7 @@ pub enum VolumeCommand {
     Forget(VolumeYes),
     /// Write encrypted zeros into every hole, so that unwritten space looks like data (and reads as zeros under dm-crypt)
     Fill(VolumeArg),
-    /// Have the KMS seal the data key under another key; works while the volume is attached
+    /// Have the KMS, or another one, seal the data key under another key; works while the volume is attached
     Rewrap(RewrapArgs),
     /// Keep a volume's header elsewhere, and put it back
     #[command(subcommand)]
@@ -45,6 +45,7 @@ Examples:
   envol volume create scratch --size 1G
   envol volume create db --size 500G --key alias/backups
   envol volume create disk --backing /dev/vdb --key alias/backups
+  envol volume create db --size 500G --kms aws --key alias/volumes
 
 Sizes take K, M, G and T (binary). A file is thin: it takes what was written.
 A backing outside the state directory must be allowed by `volume_dirs` in the configuration.
@@ -59,6 +60,9 @@ pub struct CreateArgs {
     /// The KMS key: id, ARN, alias/NAME or alias ARN [default: alias/aws/ebs]
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
+    /// The KMS whose key it is, by the name of its section in the configuration [default: the embedded one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kms: Option<String>,
     /// A file (made unless it exists) or block device to use [default: a file in the state directory]
     #[arg(long, value_name = "PATH")]
     pub(crate) backing: Option<PathBuf>,
@@ -114,8 +118,12 @@ pub struct AddArgs {
 The data key stays the same, and so does every byte of the data. A header that was backed up
 before names the old key, and is refused from now on: back it up again.
 
-Example:
-  envol volume rewrap db --key alias/backups")]
+Within one KMS the data key does not leave it. Between two, the daemon has the one open it and the
+other seal it; both must allow that.
+
+Examples:
+  envol volume rewrap db --key alias/backups
+  envol volume rewrap db --kms aws --key alias/volumes")]
 pub struct RewrapArgs {
     /// The volume, by name or id
     #[arg(value_name = "NAME", value_parser = super::volume_word)]
@@ -123,6 +131,9 @@ pub struct RewrapArgs {
     /// The KMS key: id, ARN, alias/NAME or alias ARN
     #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) key: String,
+    /// The KMS whose key it is, by the name of its section in the configuration [default: the volume's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kms: Option<String>,
 }
 
 /// `volume header`.

@@ -6,7 +6,7 @@ use super::size::human_size;
 use super::style::{Paint, plain};
 use super::table::{Cell, Table};
 use super::volume::{allocated, key_tail, refusal_line, state};
-use crate::control::api::{Hsm, Key, Status, Traffic, Volume};
+use crate::control::api::{Hsm, Key, Kms, Status, Traffic, Volume};
 
 /// Bytes a second, read and written, of each volume by its id.
 pub(crate) type Rates = BTreeMap<String, (u64, u64)>;
@@ -35,6 +35,9 @@ fn head(status: &Status) -> Table {
     for endpoint in &status.kms_endpoints {
         table.pair("KMS", Cell::new(endpoint));
     }
+    for kms in status.kms.iter().filter(|kms| kms.kind != "embedded") {
+        table.pair("KMS client", Cell::new(kms_client(kms)));
+    }
     table.pair("clients", Cell::new(format!("{} connected", status.connections)));
     table.pair("key memory", Cell::new(&status.key_memory));
     table.pair("HSM", Cell::new(hsm(&status.hsm)));
@@ -44,6 +47,12 @@ fn head(status: &Status) -> Table {
     }
     table.pair("disk reads", Cell::new(format!("by {}", status.io)));
     table
+}
+
+/// A KMS that the daemon calls.
+fn kms_client(kms: &Kms) -> String {
+    let identity = kms.identity.as_deref().unwrap_or_default();
+    format!("{} ({}): {}, as {identity}", kms.name, kms.kind, kms.place)
 }
 
 /// How the HSM does, in a line.

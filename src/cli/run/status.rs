@@ -64,6 +64,7 @@ mod tests {
             state_dir: String::new(),
             listeners: Vec::new(),
             kms_endpoints: Vec::new(),
+            kms: Vec::new(),
             key_memory: String::new(),
             hsm: Hsm::default(),
             io: String::new(),

@@ -33,7 +33,7 @@ pub(super) fn run(session: &Session, command: VolumeCommand) -> Result<(), CliEr
         }
         VolumeCommand::Rewrap(args) => {
             let path = route(&["volumes", &args.volume, "rewrap"]);
-            let volume: Volume = session.client.send("POST", &path, &Rewrap { key: args.key })?;
+            let volume: Volume = session.client.send("POST", &path, &Rewrap { key: args.key, kms: args.kms })?;
             session.console.answer(&volume, volume_card)
         }
         VolumeCommand::Header(command) => header::run(session, &command),
@@ -50,7 +50,7 @@ fn create(session: &Session, args: CreateArgs) -> Result<(), CliError> {
         name: args.name.into(),
         size: args.size.map(ByteCount::get),
         key: args.key,
-        kms: None,
+        kms: args.kms,
         backing: args.backing.as_deref().map(absolute_text).transpose()?,
         sector_size: args.sector_size.map(u32::from),
         scope: args.scope.map(ByteCount::get),

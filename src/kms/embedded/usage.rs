@@ -9,6 +9,7 @@ use crate::kms::{
 };
 use crate::limits;
 use crate::secret::Secret;
+use crate::sync::Arc;
 use crate::sys::locked::LockedMemory;
 
 use super::admin::on_nothing;
@@ -337,6 +338,17 @@ impl Kms for Embedded {
         let asked = ReEncryption { blob, from: Some(&from), context, to, to_context: context };
         let done = Self::re_encrypt(self, caller, &asked)?;
         Ok(GeneratedKey { wrapped: done.sealed.wrapped, key: done.sealed.key })
+    }
+
+    fn encrypt(
+        &self,
+        caller: &Principal,
+        key: &KeyName,
+        data_key: &Arc<DataKey>,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedKey, KmsError> {
+        let sealed = Self::encrypt(self, caller, key, data_key.expose(), context)?;
+        Ok(GeneratedKey { wrapped: sealed.wrapped, key: sealed.key })
     }
 }
 

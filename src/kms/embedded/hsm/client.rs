@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::crypto::digest::Sha2;
 use crate::crypto::wrapping::Wrapping;
+use crate::kms::frame;
 use crate::limits;
 use crate::sync::Mutex;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
 use super::import::Import;
 use super::parent::Parent;
-use super::protocol::{Failure, Malformed, Reply, Request, Token, read_frame, write_frame};
+use super::protocol::{Failure, Malformed, Reply, Request, Token};
 use super::separate::Separate;
 use super::server::Hsm;
 use super::{KeyId, MaterialId, TOKEN_BYTES};
@@ -347,8 +348,8 @@ impl Client {
             Transport::Stream(stream) => {
                 let mut place = stream.lock();
                 let mut stream = place.take().ok_or(HsmError::Gone)?;
-                write_frame(&mut stream, request.bytes())?;
-                let reply = read_frame(&mut stream)?.ok_or(HsmError::Gone)?;
+                frame::write(&mut stream, request.bytes())?;
+                let reply = frame::read(&mut stream)?.ok_or(HsmError::Gone)?;
                 *place = Some(stream);
                 Ok(reply)
             }

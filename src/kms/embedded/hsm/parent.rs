@@ -9,12 +9,11 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::sync::Arc;
 use crate::sys::channel::Channel;
+use crate::sys::child;
 use crate::sys::hardening::Hardening;
 use crate::sys::locked::KeyMemoryChoice;
 
@@ -117,15 +116,7 @@ impl Parent {
     /// the HSM ends when its stream closes.
     fn end(&mut self) {
         drop(self.channel.take());
-        let deadline = Instant::now() + limits::HSM_STOP_DEADLINE;
-        while Instant::now() < deadline {
-            match self.process.try_wait() {
-                Ok(None) => thread::sleep(Duration::from_millis(2)),
-                Ok(Some(_)) | Err(_) => return,
-            }
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        child::await_end(&mut self.process, limits::HSM_STOP_DEADLINE);
     }
 }
 
@@ -138,6 +129,7 @@ impl Drop for Parent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn an_answer_that_comes_too_late_is_not_taken_for_another() {

@@ -17,13 +17,14 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use crate::kms::embedded::domain_key;
+use crate::kms::frame;
 use crate::limits;
-use crate::sys::confinement::{self, Landlocked, Reachable};
+use crate::sys::confinement::{self, Reachable};
 use crate::sys::hardening::{self, Hardening};
 use crate::sys::locked::{self, KeyMemoryChoice, LockingFailed};
 use crate::sys::seclusion;
 
-use super::protocol::{Failure, Reply, read_frame, write_frame};
+use super::protocol::{Failure, Reply};
 use super::server::{Hsm, serve};
 use super::{source, spawner};
 
@@ -88,21 +89,10 @@ fn run_hsm(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
 #[error("it cannot be confined: {0}")]
 struct NotConfined(String);
 
-/// Confines this process as `word` says. What the kernel lacks the front, confined by the same kernel, tells.
+/// Confines this process as `word` says.
 fn confine(word: Option<&OsStr>) -> io::Result<()> {
     let asked = word.and_then(OsStr::to_str).and_then(Hardening::named).ok_or(io::ErrorKind::InvalidInput)?;
-    if asked == Hardening::Off {
-        return Ok(());
-    }
-    let landlocked = match confinement::landlock(&Reachable::default()) {
-        Ok(Landlocked::Not) => Err("the kernel has no landlock".to_owned()),
-        outcome => outcome.map_err(|error| error.to_string()),
-    };
-    let filtered = confinement::seccomp().map_err(|error| error.to_string());
-    match landlocked.and(filtered) {
-        Err(why) if asked == Hardening::Require => Err(io::Error::other(NotConfined(why))),
-        _ => Ok(()),
-    }
+    confinement::confine(asked, &Reachable::default()).map_err(|why| io::Error::other(NotConfined(why)))
 }
 
 /// What the front is told of `error`.
@@ -125,9 +115,9 @@ fn reserve_memory(word: Option<OsString>) -> io::Result<()> {
 
 /// Tells the front, which has asked something by now, that there will be no HSM.
 fn refuse_first(stream: &mut UnixStream, failure: Failure) -> io::Result<()> {
-    if read_frame(stream)?.is_some() {
+    if frame::read(stream)?.is_some() {
         let reply = Reply::Failed(failure).encode().map_err(io::Error::other)?;
-        write_frame(stream, reply.bytes())?;
+        frame::write(stream, reply.bytes())?;
     }
     Ok(())
 }

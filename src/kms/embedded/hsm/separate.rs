@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use crate::kms::frame;
 use crate::limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, Weak};
@@ -18,7 +19,7 @@ use crate::sys::locked::LockedMemory;
 
 use super::client::HsmError;
 use super::parent::{Parent, Running};
-use super::protocol::{Reply, Request, read_frame, write_frame};
+use super::protocol::{Reply, Request};
 
 /// HSMs that one request is asked of, at the most.
 const ATTEMPTS: usize = 3;
@@ -157,8 +158,8 @@ impl Separate {
 fn ask(running: &Running, request: &[u8], deadline: Duration) -> Result<LockedMemory, HsmError> {
     let mut stream = &*running.stream;
     stream.set_read_timeout(Some(deadline))?;
-    write_frame(&mut stream, request)?;
-    read_frame(&mut stream)?.ok_or(HsmError::Gone)
+    frame::write(&mut stream, request)?;
+    frame::read(&mut stream)?.ok_or(HsmError::Gone)
 }
 
 /// Whether another HSM may give an answer. One that is slow is not asked for again at once: whoever waits has waited

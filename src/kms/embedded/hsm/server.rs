@@ -4,10 +4,11 @@ use std::io::{self, Read, Write};
 
 use crate::crypto::random;
 use crate::kms::embedded::blob::Claim;
+use crate::kms::frame;
 use crate::secret::Secret;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
-use super::protocol::{Failure, Reply, Request, Token, read_frame, write_frame};
+use super::protocol::{Failure, Reply, Request, Token};
 use super::token::DomainKeys;
 use super::{MaterialId, cipher, import, kept};
 
@@ -32,9 +33,9 @@ pub enum ServeError {
 /// # Errors
 /// Where the stream fails or carries something else; it is of no use then.
 pub fn serve(stream: &mut (impl Read + Write), hsm: &Hsm) -> Result<(), ServeError> {
-    while let Some(request) = read_frame(stream)? {
+    while let Some(request) = frame::read(stream)? {
         let reply = hsm.answer(request.bytes())?;
-        write_frame(stream, reply.bytes())?;
+        frame::write(stream, reply.bytes())?;
     }
     Ok(())
 }

@@ -1,0 +1,170 @@
+//! Which KMS is meant, and as whom it is called. Nothing here is a secret: credentials are named, and read by the process
+//! that calls.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use hyper::Uri;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
+
+/// A KMS that speaks AWS's protocol, as the configuration names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Such as `eu-central-1`.
+    pub region: String,
+    /// Its URL; AWS's own for the region where `None`.
+    pub endpoint: Option<String>,
+    /// Certificates (PEM) that are trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A file as AWS's programs have it in `~/.aws/credentials`; the machine's role (instance metadata) where `None`.
+    pub credentials_file: Option<PathBuf>,
+    /// Which of the profiles in that file.
+    pub profile: String,
+    /// The ARN of a role to assume with these credentials.
+    pub role: Option<String>,
+    /// Where roles are assumed; AWS's own for the region where `None`.
+    pub sts_endpoint: Option<String>,
+    /// Where instance metadata is; where AWS has it where `None`.
+    pub metadata_endpoint: Option<String>,
+}
+
+/// What is no endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadEndpoint {
+    /// Not a URL of the two kinds.
+    #[error("is not http:// or https://, a host, and perhaps a port")]
+    NotAnEndpoint,
+    /// Data keys would cross a network in clear.
+    #[error("is not on this machine, and http is not encrypted: use https, or say insecure_http = true")]
+    InClear,
+}
+
+/// Whether `pem` is at least one certificate, and nothing that looks like one and is none; else why not.
+pub(crate) fn judge_certificates(pem: &[u8]) -> Result<(), String> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() { Err("no certificate is in it".to_owned()) } else { Ok(()) }
+}
+
+/// Who may do what with a file of secrets beside its owner: its group may read it, as it may a credential of systemd's.
+const OTHERS: u32 = 0o037;
+
+/// Judges a file of credentials that `user` is to read, by what its directory says of it; else what is wrong with it.
+pub(crate) fn judge_credentials(facts: &Metadata, user: u32) -> Result<(), &'static str> {
+    if !facts.is_file() {
+        Err("is not a file")
+    } else if facts.mode() & OTHERS != 0 {
+        Err("can be read or changed by others")
+    } else if facts.uid() != 0 && facts.uid() != user {
+        Err("belongs to another user")
+    } else {
+        Ok(())
+    }
+}
+
+/// What an endpoint comes to.
+struct Endpoint {
+    port: u16,
+    encrypted: bool,
+    local: bool,
+}
+
+impl Endpoint {
+    fn of(url: &str) -> Option<Self> {
+        let url: Uri = url.parse().ok()?;
+        let encrypted = match url.scheme_str()? {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let host = url.host()?.trim_matches(['[', ']']);
+        let local = host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+        let bare = matches!(url.path(), "" | "/") && url.query().is_none() && !url.authority()?.as_str().contains('@');
+        let port = url.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+        bare.then_some(Self { port, encrypted, local })
+    }
+}
+
+impl Settings {
+    /// Judges the URL of a KMS, or of where roles are assumed.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn judge_endpoint(url: &str, insecure_http: bool) -> Result<(), BadEndpoint> {
+        let endpoint = Endpoint::of(url).ok_or(BadEndpoint::NotAnEndpoint)?;
+        if endpoint.encrypted || endpoint.local || insecure_http { Ok(()) } else { Err(BadEndpoint::InClear) }
+    }
+
+    /// Where the KMS is, for people.
+    pub fn place(&self) -> String {
+        self.endpoint.clone().unwrap_or_else(|| format!("AWS, {}", self.region))
+    }
+
+    /// As whom it is called, for people.
+    pub fn identity(&self) -> String {
+        let base = match &self.credentials_file {
+            Some(file) => format!("profile {} of {}", self.profile, file.display()),
+            None => "the machine's role".to_owned(),
+        };
+        self.role.iter().fold(base, |base, role| format!("{role} by {base}"))
+    }
+
+    /// The TCP ports that a call needs to connect to.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        let of = |url: &Option<String>, own| {
+            url.as_deref().map_or(Some(own), |url| Endpoint::of(url).map(|endpoint| endpoint.port))
+        };
+        let mut ports = vec![of(&self.endpoint, 443)];
+        // A profile may name a role too.
+        ports.push(of(&self.sts_endpoint, 443));
+        if self.credentials_file.is_none() {
+            ports.push(of(&self.metadata_endpoint, 80));
+        }
+        ports.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_keys_cross_no_network_in_clear_unless_that_is_said() {
+        for (url, expected) in [
+            ("https://kms.example.com", Ok(())),
+            ("https://kms.example.com:8443/", Ok(())),
+            ("http://127.0.0.1:4599", Ok(())),
+            ("http://[::1]:4599", Ok(())),
+            ("http://localhost:5000", Ok(())),
+            ("http://kms.example.com", Err(BadEndpoint::InClear)),
+            ("http://10.0.0.1", Err(BadEndpoint::InClear)),
+            ("ftp://127.0.0.1", Err(BadEndpoint::NotAnEndpoint)),
+            ("127.0.0.1:4599", Err(BadEndpoint::NotAnEndpoint)),
+            ("https://user:secret@kms.example.com", Err(BadEndpoint::NotAnEndpoint)),
+            ("https://kms.example.com/path", Err(BadEndpoint::NotAnEndpoint)),
+            ("https://", Err(BadEndpoint::NotAnEndpoint)),
+        ] {
+            assert_eq!(Settings::judge_endpoint(url, false), expected, "{url}");
+        }
+        assert_eq!(Settings::judge_endpoint("http://kms.example.com", true), Ok(()));
+    }
+
+    #[test]
+    fn a_call_connects_to_what_it_needs() {
+        let aws = Settings { region: "us-east-1".into(), ..Settings::default() };
+        assert_eq!(aws.ports(), [443, 443, 80]);
+        let other = Settings {
+            endpoint: Some("http://127.0.0.1:4599".into()),
+            credentials_file: Some("/c".into()),
+            sts_endpoint: Some("https://sts:8443".into()),
+            ..aws
+        };
+        assert_eq!(other.ports(), [4599, 8443]);
+    }
+}
