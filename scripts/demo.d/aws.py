@@ -1,5 +1,6 @@
-"""The demo's scenario, told by clients that others wrote: the aws CLI, boto3 and the AWS Encryption SDK hold the keys, nbdcopy
-reads and writes, and the daemon attaches. Each line is something that was done and held in this run.
+"""The demo's scenario, told by clients that others wrote. The aws CLI, boto3, the AWS Encryption SDK and aws-sdk-kms (as a
+second daemon's KMS) hold the keys, nbdcopy reads and writes, and the daemons attach. Each line is something that was done and
+held in this run.
 
 usage: aws.py ENVOL [--json]    in the Python environment that scripts/demo makes
 Exits 0 only if all of it held. Everything is in a temporary directory, which is removed.
@@ -49,13 +50,14 @@ class Story:
 
 
 class Daemon:
-    """`envol daemon` with its KMS on AWS's wire."""
+    """`envol daemon`; with `--kms-listen`, its KMS is on AWS's wire."""
 
-    def __init__(self, program, place):
+    def __init__(self, program, place, *options):
         self.program, self.place = program, place
+        os.makedirs(place, exist_ok=True)
         self.environment = {**os.environ, "ENVOL_SOCKET": f"{place}/control.sock", "ENVOL_STATE_DIR": place}
         self.log = open(f"{place}/log", "wb")
-        command = [program, "daemon", "--kms-listen", "127.0.0.1:0"]
+        command = [program, "daemon", *options]
         self.process = subprocess.Popen(command, env=self.environment, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + START_DEADLINE
         while self.run("status")[0] != 0:
@@ -75,8 +77,8 @@ class Daemon:
             raise RuntimeError(f"envol {' '.join(words)}: {answer}")
         return answer
 
-    def attach(self):
-        code, answer = self.run("attach", "db")
+    def attach(self, name="db"):
+        code, answer = self.run("attach", name)
         return code, answer.get("error", {}).get("message", "")
 
     def stop(self):
@@ -118,10 +120,10 @@ def exception_of(call, *args, **named):
 
 
 class Volume:
-    """The attached volume, by nbdcopy."""
+    """An attached volume, by nbdcopy."""
 
-    def __init__(self, place):
-        self.place, self.uri = place, f"nbd+unix:///db?socket={place}/nbd.sock"
+    def __init__(self, place, name="db"):
+        self.place, self.uri = place, f"nbd+unix:///{name}?socket={place}/nbd.sock"
 
     def write(self, content):
         pathlib.Path(self.place, "in").write_bytes(content)
@@ -178,11 +180,42 @@ def encryption_sdk_story(story, kms, key):
     kms.enable_key(KeyId=key["KeyId"])
 
 
+def sdk_story(story, program, place, kms, key):
+    """A second daemon, whose `aws` kind of KMS is the first one's endpoint, through aws-sdk-kms."""
+    os.makedirs(place)
+    far = pathlib.Path(place, "credentials")
+    far.touch(mode=0o600)
+    secrets = [f"{name.lower()} = {os.environ[name]}" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+    far.write_text("\n".join(["[default]", *secrets, ""]), encoding="utf-8")
+    told = {"kind": "aws", "region": "us-east-1", "endpoint": os.environ["AWS_ENDPOINT_URL_KMS"], "credentials_file": str(far)}
+    config = pathlib.Path(place, "envol.toml")
+    config.write_text("\n".join(["[kms.far]", *(f'{name} = "{value}"' for name, value in told.items()), ""]), encoding="utf-8")
+    daemon = Daemon(program, place, "--config", str(config))
+    try:
+        daemon.must("volume", "create", "far", "--size", str(SIZE), "--kms", "far", "--key", key["Arn"])
+        content = os.urandom(SIZE)
+        attached = daemon.attach("far")[0] == 0
+        volume = Volume(place, "far")
+        volume.write(content)
+        story.say("aws-sdk-kms (Rust)", "a second daemon attaches a volume under that key", attached)
+        kms.disable_key(KeyId=key["KeyId"])
+        story.say("boto3 disable_key", "its volume goes on, too", volume.read() == content)
+        daemon.must("detach", "far")
+        code, message = daemon.attach("far")
+        refused = code == 5 and "is disabled" in message
+        story.say("aws-sdk-kms (Rust)", "its next attach is refused, and says why", refused, message)
+        kms.enable_key(KeyId=key["KeyId"])
+        again = daemon.attach("far")[0] == 0 and volume.read() == content
+        story.say("boto3 enable_key", "it attaches again, and every byte is there", again)
+    finally:
+        daemon.stop()
+
+
 def audit_story(story, daemon):
     events = daemon.must("audit", "list")
     agents = " ".join(str(event.get("userAgent")) for event in events)
-    known = [name for name in ("aws-cli", "Boto3", "AwsEncryptionSdkPython") if name in agents]
-    story.say("envol audit list", "every client is found by its user agent", len(known) == 3, ", ".join(known))
+    known = [name for name in ("aws-cli", "Boto3", "AwsEncryptionSdkPython", "aws-sdk-rust") if name in agents]
+    story.say("envol audit list", "every client is found by its user agent", len(known) == 4, ", ".join(known))
     refused = [event for event in events if event.get("errorCode") == "DisabledException"]
     text = json.dumps(refused)
     story.say("envol audit list", "the refused attach is there, with its volume", "vol-" in text, f"{len(refused)} refusals")
@@ -193,12 +226,14 @@ def main():
     logging.disable()
     story = Story("--json" in sys.argv)
     with tempfile.TemporaryDirectory(prefix="envol-demo-") as place:
-        daemon = Daemon(os.path.abspath(sys.argv[1]), place)
+        program = os.path.abspath(sys.argv[1])
+        daemon = Daemon(program, place, "--kms-listen", "127.0.0.1:0")
         try:
             os.environ.update(credentials(daemon))
             kms = boto3.client("kms", config=botocore.config.Config(retries={"total_max_attempts": 1}))
             key = volume_story(story, daemon, kms, Volume(place))
             encryption_sdk_story(story, kms, key)
+            sdk_story(story, program, os.path.join(place, "second"), kms, key)
             audit_story(story, daemon)
         finally:
             daemon.stop()
