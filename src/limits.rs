@@ -9,6 +9,9 @@ pub const VOLUME_NAME_MAX: usize = 64;
 /// How long whoever asks about a volume waits for what its disk says of the backing; without it, the rest is told.
 pub const LOOK_DEADLINE: Duration = Duration::from_millis(500);
 
+/// Looks that may be overdue at once, each a thread that is left behind at a disk which does not answer.
+pub const LOOKS_OVERDUE_MAX: usize = 16;
+
 /// One daemon keeps at most this many volumes: each costs a record in memory and a file in the state directory.
 pub const VOLUMES_MAX: usize = 10_000;
 
@@ -50,6 +53,12 @@ pub const ALIASES_PER_KEY_MAX: usize = 50;
 
 /// Tags of one KMS key, as AWS allows.
 pub const TAGS_PER_KEY_MAX: usize = 50;
+
+/// Characters of a tag's name, as AWS allows.
+pub const TAG_KEY_MAX: usize = 128;
+
+/// Characters of a tag's value, as AWS allows.
+pub const TAG_VALUE_MAX: usize = 256;
 
 /// Regions in which there are keys: each has a store of its own. AWS has fewer.
 pub const REGIONS_MAX: usize = 64;

@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod header;
 mod import;
+mod look;
 mod look_up;
 mod mailbox;
 mod open;

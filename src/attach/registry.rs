@@ -12,10 +12,11 @@ use super::attachment::Attachment;
 use super::backing::Seen;
 use super::deadline::{Bounded, Door, Patience, Stop};
 use super::detach::Ending;
+use super::look::{Looking, Looks};
 use super::placement::Placement;
 use super::records::{Directory, RecordFiles, Records, make_private_dir};
 use super::state::{Conflict, Phase, Step, Work};
-use super::{AttachError, EventLog, KmsTable, LastRefusal, Settings, State, VolumeRef, VolumeView, mailbox};
+use super::{AttachError, EventLog, KmsTable, LastRefusal, Settings, State, VolumeRef, VolumeView};
 use crate::block::BlockDevice;
 use crate::kms::Principal;
 use crate::limits;
@@ -37,7 +38,8 @@ pub struct Registry {
     pub(super) layer: Layer,
     doors: BTreeMap<String, Arc<Door>>,
     records: Records,
-    me: Weak<Self>,
+    pub(super) looks: Mutex<Looks>,
+    pub(super) me: Weak<Self>,
 }
 
 #[derive(Default)]
@@ -54,8 +56,6 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
     /// Whether a restart owes it an attach that has not succeeded, and nobody has attached it by hand since.
     pub(super) awaited: bool,
-    /// When the looks at its backing that have not ended began.
-    looks: Vec<Instant>,
 }
 
 /// One caller's right to a volume; given back on drop. A volume that was to be born is gone then.
@@ -117,6 +117,7 @@ impl Registry {
             layer,
             doors: kms.into_iter().map(|(name, kms)| (name, Door::new(kms))).collect(),
             records,
+            looks: Mutex::new(Looks::default()),
             me: me.clone(),
             settings,
         }))
@@ -125,7 +126,8 @@ impl Registry {
     /// All volumes, by name.
     pub fn list(&self) -> Vec<VolumeView> {
         let ids: Vec<VolumeId> = self.table.lock().names.values().cloned().collect();
-        ids.iter().filter_map(|id| self.view_of(id).ok()).collect()
+        let mut looking = Looking::Waits;
+        ids.iter().filter_map(|id| self.view_while(id, &mut looking).ok()).collect()
     }
 
     /// One volume.
@@ -213,7 +215,7 @@ impl Registry {
         }
         table.names.insert(record.name.clone(), id.clone());
         let phase = Phase::Busy { work, refusal: None };
-        table.volumes.insert(id.clone(), Entry { record, header: None, phase, awaited: false, looks: Vec::new() });
+        table.volumes.insert(id.clone(), Entry { record, header: None, phase, awaited: false });
         Ok(Claim { registry: self.myself(), id, work, settled: false })
     }
 
@@ -253,18 +255,29 @@ impl Registry {
     }
 
     pub(super) fn view_of(&self, id: &VolumeId) -> Result<VolumeView, AttachError> {
+        self.view_while(id, &mut Looking::Waits)
+    }
+
+    fn view_while(&self, id: &VolumeId, looking: &mut Looking) -> Result<VolumeView, AttachError> {
         let (record, unread, attachment, mut view) = {
             let mut table = self.table.lock();
             let entry = table.entry_mut(id)?;
             let attachment = entry.phase.attachment().map(Arc::clone);
             (entry.record.clone(), entry.header.is_none(), attachment, entry.view())
         };
-        let attached = attachment.is_some();
-        let Some(seen) = self.look(id, &record, attachment, unread) else { return Ok(view) };
-        view.allocated = seen.allocated;
-        if attached {
+        if let Some(attachment) = attachment {
+            let seen = self.look(id, looking, move || Seen::attached(attachment.parts.claim.allocated()));
+            view.allocated = seen.and_then(|seen| seen.allocated);
             return Ok(view);
         }
+        let backing = record.backing;
+        let seen = self.look(id, looking, move || Seen::at(&backing, unread));
+        let gone = seen.as_ref().is_some_and(|seen| !seen.there);
+        if view.state == State::Available && (gone || record.condition == Condition::Failed) {
+            view.state = State::Error;
+        }
+        let Some(seen) = seen else { return Ok(view) };
+        view.allocated = seen.allocated;
         if let Some(header) = seen.header {
             view.header = Some(header.clone());
             if let Ok(entry) = self.table.lock().entry_mut(id) {
@@ -272,41 +285,7 @@ impl Registry {
                 entry.header.get_or_insert(header);
             }
         }
-        if view.state == State::Available && (!seen.there || record.condition == Condition::Failed) {
-            view.state = State::Error;
-        }
         Ok(view)
-    }
-
-    /// Looks at a backing on a thread that is left behind where the disk does not answer: who asks about volumes does not
-    /// wait for a sick disk, and no second thread is left behind while one is.
-    fn look(&self, id: &VolumeId, record: &Record, attachment: Option<Arc<Attachment>>, unread: bool) -> Option<Seen> {
-        let begun = Instant::now();
-        if !self.table.lock().entry_mut(id).ok()?.begin_look(begun) {
-            return None;
-        }
-        let (sender, receiver) = mailbox::pair();
-        let (registry, for_thread, backing) = (self.me.clone(), id.clone(), record.backing.clone());
-        let looking = thread::Builder::new().name("envol-look".into()).spawn(move || {
-            let seen = match attachment {
-                Some(attachment) => Seen::attached(attachment.parts.claim.allocated()),
-                None => Seen::at(&backing, unread),
-            };
-            if let Some(registry) = registry.upgrade() {
-                registry.end_look(&for_thread, begun);
-            }
-            drop(sender.deliver(seen));
-        });
-        if looking.is_err() {
-            self.end_look(id, begun);
-        }
-        receiver.wait(begun + limits::LOOK_DEADLINE).ok()
-    }
-
-    fn end_look(&self, id: &VolumeId, begun: Instant) {
-        if let Ok(entry) = self.table.lock().entry_mut(id) {
-            entry.looks.retain(|look| *look != begun);
-        }
     }
 }
 
@@ -324,7 +303,7 @@ impl Table {
                 tracing::error!(name = %record.name, %other, volume = %record.id, "two records have one name: the first is reached by its id only");
             }
             let awaited = record.wanted != Wanted::Detached;
-            let entry = Entry { record, header: None, phase: Phase::idle(), awaited, looks: Vec::new() };
+            let entry = Entry { record, header: None, phase: Phase::idle(), awaited };
             table.volumes.insert(entry.record.id.clone(), entry);
         }
         table
@@ -355,15 +334,6 @@ impl Table {
 }
 
 impl Entry {
-    /// Counts a look at its backing that begins now, or answers `false` where an earlier one is overdue.
-    fn begin_look(&mut self, now: Instant) -> bool {
-        let overdue = self.looks.iter().any(|begun| now.saturating_duration_since(*begun) >= limits::LOOK_DEADLINE);
-        if !overdue {
-            self.looks.push(now);
-        }
-        !overdue
-    }
-
     pub(super) fn conflict(&self, conflict: Conflict) -> AttachError {
         AttachError::conflict(&self.record.name, conflict)
     }
