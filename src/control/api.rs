@@ -97,7 +97,9 @@ pub struct UntagKey {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateEvery {
-    /// Days between two automatic rotations, 90 to 2560; null ends them.
+    /// Days between two automatic rotations, 90 to 2560; null ends them, and no word of it is refused.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required)]
     pub days: Option<u32>,
 }
 

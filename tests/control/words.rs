@@ -100,6 +100,21 @@ fn a_volume_may_be_called_add() {
 }
 
 #[test]
+fn a_period_that_is_not_named_ends_no_rotation() {
+    let daemon = Daemon::start();
+    let client = daemon.client();
+    let key: Key = client.send("POST", "/v1/keys", &CreateKey::default()).expect("made");
+    let path = format!("/v1/keys/{}/rotation", key.key_id);
+    let set: Key = client.send("POST", &path, &json!({ "days": 90 })).expect("set");
+    assert_eq!(set.rotation_period_days, Some(90));
+    assert!(client.send::<_, Key>("POST", &path, &json!({})).is_err());
+    let kept: Key = client.get(&format!("/v1/keys/{}", key.key_id)).expect("shown");
+    assert_eq!(kept.rotation_period_days, Some(90));
+    let ended: Key = client.send("POST", &path, &json!({ "days": null })).expect("ended");
+    assert_eq!(ended.rotation_period_days, None);
+}
+
+#[test]
 fn a_key_is_named_by_id_arn_or_alias_and_lists_its_volumes() {
     let daemon = Daemon::start();
     let client = daemon.client();

@@ -1,7 +1,7 @@
 //! Tags: kept with the key, and refused in the words of AWS.
 
-use envol::kms::embedded::{Embedded, NewKey, PageOf, Tag};
 use envol::kms::KeyName;
+use envol::kms::embedded::{Embedded, NewKey, PageOf, Tag};
 
 use crate::world::{World, caller, refusal};
 
@@ -40,9 +40,21 @@ fn tags_that_no_key_may_have_are_refused() {
     assert_eq!(attempt(&[tag("AWS:a", "")]), "TagException: Tags beginning with aws: are reserved");
     assert_eq!(attempt(&[tag("a", "1"), tag("a", "2")]), "TagException: Duplicate tag keys");
     assert_eq!(attempt(&many), "TagException: Too many tags");
+    let failed = |member: &str, constraint: &str| {
+        format!(
+            "ValidationException: 1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must \
+             have length {constraint}"
+        )
+    };
+    assert_eq!(attempt(&[tag("", "")]), failed("tagKey", "greater than or equal to 1"));
+    assert_eq!(attempt(&[tag(&"ä".repeat(129), "")]), failed("tagKey", "less than or equal to 128"));
+    assert_eq!(attempt(&[tag("a", &"ä".repeat(257))]), failed("tagValue", "less than or equal to 256"));
     let refused = kms.untag_resource(&caller(), &key, &["aws:a".to_owned()]);
     assert_eq!(refusal(refused), "TagException: Tags beginning with aws: are reserved");
     assert_eq!(tags(&kms, &key), []);
+    let longest = [tag(&"ä".repeat(128), &"ä".repeat(256))];
+    kms.tag_resource(&caller(), &key, &longest).expect("as long as may be");
+    kms.untag_resource(&caller(), &key, &[longest[0].key.clone()]).expect("untagged");
     kms.tag_resource(&caller(), &key, &many[..50]).expect("tagged");
     assert_eq!(attempt(&[tag("one more", "")]), "TagException: Too many tags");
     kms.tag_resource(&caller(), &key, &[tag("0", "anew")]).expect("it was there before");

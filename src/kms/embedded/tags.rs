@@ -70,12 +70,26 @@ pub(super) fn added(present: &BTreeMap<String, String>, tags: &[Tag]) -> Result<
     if !tags.iter().all(|tag| seen.insert(&tag.key)) {
         return Err(refusal::tag("Duplicate tag keys"));
     }
+    for tag in tags {
+        judge_length("tagKey", &tag.key, 1, limits::TAG_KEY_MAX)?;
+        judge_length("tagValue", &tag.value, 0, limits::TAG_VALUE_MAX)?;
+    }
     let mut all = present.clone();
     all.extend(tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())));
     if all.len() > limits::TAGS_PER_KEY_MAX {
         return Err(refusal::tag("Too many tags"));
     }
     Ok(all)
+}
+
+/// Characters, as AWS counts them.
+fn judge_length(member: &str, text: &str, least: usize, most: usize) -> Result<(), KmsError> {
+    let constraint = match text.chars().count() {
+        length if length < least => format!("have length greater than or equal to {least}"),
+        length if length > most => format!("have length less than or equal to {most}"),
+        _ => return Ok(()),
+    };
+    Err(refusal::validation(member, None, &constraint))
 }
 
 fn is_reserved(key: &str) -> bool {
