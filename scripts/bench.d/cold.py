@@ -1,4 +1,5 @@
-"""Reads of what is not in the page cache: envol beside fio's io_uring straight on envol's own backing file.
+"""Reads of what is not in the page cache: envol beside fio's io_uring straight on envol's own backing file, and beside the
+trial, which reads that file for the same client and does nothing else.
 
 Before each run the cache is dropped, no block is read twice in one run (fio keeps a map), and the device's counter of
 bytes read is compared with what the client got: a run that was served from memory is no measurement.
@@ -8,7 +9,7 @@ import machine
 from console import NotMeasured
 from load import duration, fio
 
-SUBJECTS = ("fio, O_DIRECT", "fio, buffered", "envol", "envol, O_DIRECT")
+SUBJECTS = ("fio, O_DIRECT", "fio, buffered", "trial ring", "trial direct", "envol", "envol, O_DIRECT")
 # What came from the device, of what the client got: below this, part of it was in the page cache.
 COLD_SHARE = 0.9
 
@@ -21,8 +22,8 @@ def reads(rw, bs, iodepth):
         backing = server.daemon.backing("v")
         device = machine.BlockDevice(backing)
         job = {"rw": rw, "bs": bs, "iodepth": iodepth, "size": bench.cold_bytes, "runtime": duration(bench.seconds), "readonly": None}
-        if subject.startswith("envol"):
-            job |= {"ioengine": "nbd", "uri": server.uri}
+        if not subject.startswith("fio"):
+            job |= {"ioengine": "nbd", "uri": place.server(subject).uri if subject.startswith("trial") else server.uri}
         else:
             # Behind the header, and on the boundaries that O_DIRECT asks for.
             job |= {"ioengine": "io_uring", "filename": str(backing), "direct": int(subject.endswith("O_DIRECT")), "invalidate": 0}

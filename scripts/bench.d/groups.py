@@ -15,7 +15,7 @@ from load import fio, nbd_job, nbdcopy
 from processes import cpu_seconds
 
 MIB = 1 << 20
-ENCRYPTED = ("nbdkit file", "nbdkit luks", "envol null", "envol")
+ENCRYPTED = ("nbdkit file", "nbdkit luks", "envol null", "trial nothing", "trial file", "envol")
 PLAIN = ("nbdkit file", "envol null", "envol")
 
 

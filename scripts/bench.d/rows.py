@@ -151,8 +151,8 @@ class Over:
 
     metric: str
     peer: str
-    floor: float
-    goal: float
+    floor: float | None
+    goal: float | None
     subject: str = "envol"
 
     def __call__(self, runs, _context):
@@ -161,7 +161,7 @@ class Over:
         sides = [written(statistics.median(side), self.metric) for side in zip(*pairs)]
         return Outcome(
             verdict(round(numbers["value"], 1), self.floor, self.goal, False), **numbers, unit="us more", envol=sides[0],
-            peer=sides[1], floor=f"+{self.floor:g} us", goal=f"+{self.goal:g} us",
+            peer=sides[1], floor="" if self.floor is None else f"+{self.floor:g} us", goal="" if self.goal is None else f"+{self.goal:g} us",
         )
 
 
@@ -194,7 +194,13 @@ FILE, LUKS, NULL = "nbdkit file", "nbdkit luks", "1/(1/null + 1/cipher)"
 
 def against_servers(group, metric, file, luks=None):
     rows = [Row(group, FILE, Ratio(metric, FILE, *file))]
-    return rows + ([Row(group, LUKS, Ratio(metric, LUKS, *luks))] if luks else [])
+    return rows + ([Row(group, LUKS, Ratio(metric, LUKS, *luks)), *trials(group, metric)] if luks else [])
+
+
+def trials(group, metric):
+    """What a server gets that does only what none can leave out, without a cipher: the limit that the bars run into."""
+    sides = ((way, peer) for peer in (FILE, LUKS) for way in ("trial nothing", "trial file"))
+    return [Row(group, f"{way} / {peer}", Ratio(metric, peer, None, None, way)) for way, peer in sides]
 
 
 def of_possible(group, kind, **ways):
@@ -208,14 +214,19 @@ def latencies(group, way):
 
 def cold(group, over=None):
     """At qd1 the latency `over`: p50; of sequential reads the mean, since readahead makes most of them hits."""
-    sides = (("fio, O_DIRECT", "envol"), ("fio, buffered", "envol"), ("fio, O_DIRECT", "envol, O_DIRECT"))
+    direct, buffered = "fio, O_DIRECT", "fio, buffered"
+    sides = (
+        (direct, direct, "envol"), (buffered, buffered, "envol"), (f"both O_DIRECT / {direct}", direct, "envol, O_DIRECT"),
+        (f"trial ring / {buffered}", buffered, "trial ring"), (f"trial direct / {direct}", direct, "trial direct"),
+    )
     rows = []
-    for peer, subject in sides:
-        against = peer if subject == "envol" else f"both O_DIRECT / {peer}"
+    for against, peer, subject in sides:
+        barred = not subject.startswith("trial")
         if over:
-            rows.append(Row(group, f"{against}, {over.removesuffix('_us')}", Over(over, peer, 30, 20, subject)))
+            floor, goal = (30, 20) if barred else (None, None)
+            rows.append(Row(group, f"{against}, {over.removesuffix('_us')}", Over(over, peer, floor, goal, subject)))
         else:
-            rows.append(Row(group, against, Ratio("bytes_per_s", peer, 0.9, None, subject)))
+            rows.append(Row(group, against, Ratio("bytes_per_s", peer, 0.9 if barred else None, None, subject)))
     return rows
 
 

@@ -1,5 +1,6 @@
 """The servers that are measured, each on a full volume of the same random bytes, in one directory: nbdkit on a plain file,
-nbdkit with its luks filter, envol, and envol with its null cipher where there is such a build."""
+nbdkit with its luks filter, envol, envol with its null cipher where there is such a build, and the trial (examples/trial.rs),
+which does only what no server can leave out."""
 
 import json
 import os
@@ -14,6 +15,7 @@ from load import fio
 from processes import run, wait_for_socket
 
 NULL_BUILD = Path("target/bench-null/release/envol")
+TRIAL = Path("target/release/examples/trial")
 
 
 class Daemon:
@@ -131,6 +133,26 @@ class Place:
         server = self.start_nbdkit("luks", ["file", str(image), "--filter=luks", f"passphrase=+{secret}"])
         run(["nbdcopy", str(self.plain_file()), server.uri])
         return server
+
+    def start_trial_nothing(self):
+        return self.start_trial("nothing", self.plain_file(), self.size_bytes)
+
+    def start_trial_file(self):
+        return self.start_trial("file", self.plain_file(), self.size_bytes)
+
+    def start_trial_ring(self):
+        return self.start_trial("ring", self.server("envol cold").daemon.backing("v"), self.bench.cold_bytes)
+
+    def start_trial_direct(self):
+        return self.start_trial("direct", self.server("envol cold").daemon.backing("v"), self.bench.cold_bytes)
+
+    def start_trial(self, way, file, size):
+        if not TRIAL.exists():
+            raise NotMeasured("there is no build of the example trial")
+        socket, log = self.bench.run_directory / f"{self.label}-{way}.sock", self.directory / f"trial-{way}.log"
+        process = self.bench.processes.start([str(TRIAL), str(socket), str(file), "0", str(size), way], log)
+        wait_for_socket(socket, process, log)
+        return Server(f"trial {way}", f"nbd+unix:///?socket={socket}", process)
 
     def start_envol(self):
         return self.start_daemon("envol", self.bench.binary, {})
