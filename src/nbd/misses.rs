@@ -6,7 +6,6 @@
 //! others wait, and what is one too many goes to the workers. Where rings are forbidden everything does.
 
 use std::io::IoSlice;
-use std::time::Duration;
 
 use super::Export;
 use super::errno;
@@ -26,9 +25,6 @@ use crate::units::Extent;
 const LONGEST: usize = 256 << 10;
 /// Replies that leave in one system call.
 const GATHERED: usize = 32;
-
-/// For a client that waits for each answer a READ is waited for alone, which costs less, but not much longer than this.
-const ALONE: Duration = Duration::from_micros(100);
 
 /// The READs of one connection that are under way, and the answers that are to leave.
 pub(super) struct Misses {
@@ -121,7 +117,8 @@ impl Misses {
         link.receive(into)
     }
 
-    /// Waits for the one READ that is under way, answers it, and receives what came before it was answered.
+    /// Waits for the one READ that is under way, answers it, and receives what came before it was answered. Waiting with a
+    /// limit would have the kernel set a timer, and a disk that takes longer than that wake this thread twice.
     fn receive_after_one(
         &mut self,
         link: &Link,
@@ -133,7 +130,7 @@ impl Misses {
             if self.flights.count() > 0
                 && let Ringing::Made(ring) = &mut self.flights.ring
             {
-                ring.wait_for(ALONE)?;
+                ring.wait()?;
                 self.flights.land(workers);
             }
         }
@@ -209,8 +206,10 @@ impl Flights {
         let Job { pending, mut room, .. } = job;
         let (memory, data) = room.buffer().take_memory(extent.length().in_memory());
         let place = ring.read(file, memory, data, at.get());
-        // What the kernel refuses now it refuses again when it is waited for, where it is told.
-        let _tried = ring.hand_over();
+        if company == Company::Many {
+            // What the kernel refuses now it refuses again when it is waited for, where it is told.
+            let _tried = ring.hand_over();
+        }
         self.reads[place] = Some(Read { pending, extent, room, witness, permit });
         Ok(())
     }

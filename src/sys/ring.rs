@@ -10,7 +10,6 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use io_uring::{IoUring, opcode, types};
 use nix::errno::Errno;
@@ -29,9 +28,6 @@ pub(crate) enum Readiness {
     /// It takes something.
     ToWrite,
 }
-
-/// The kernel gives a disk nothing of what is handed over together before it has gone through all of it.
-const AT_ONCE: usize = 8;
 
 /// A ring, and what is under way in it.
 pub(crate) struct Ring {
@@ -153,27 +149,11 @@ impl Ring {
         }
     }
 
-    /// As [`Ring::wait`], for `patience` at the most.
-    ///
-    /// # Errors
-    /// As [`Ring::wait`].
-    pub(crate) fn wait_for(&mut self, patience: Duration) -> Result<(), Errno> {
-        let time = types::Timespec::from(patience);
-        let args = types::SubmitArgs::new().timespec(&time);
-        match self.kernel.submitter().submit_with_args(1, &args).map_err(|error| of(&error)) {
-            Ok(_) | Err(Errno::ETIME | Errno::EINTR | Errno::EAGAIN | Errno::EBUSY) => Ok(()),
-            Err(errno) => Err(errno),
-        }
-    }
-
-    /// Hands over what was begun, if that is much, so that the disk has something to do meanwhile.
+    /// Hands over what was begun, so that the disk has something to do meanwhile.
     ///
     /// # Errors
     /// As [`Ring::wait`].
     pub(crate) fn hand_over(&mut self) -> Result<(), Errno> {
-        if self.kernel.submission().len() < AT_ONCE {
-            return Ok(());
-        }
         match self.kernel.submit().map_err(|error| of(&error)) {
             Ok(_) | Err(Errno::EINTR | Errno::EAGAIN | Errno::EBUSY) => Ok(()),
             Err(errno) => Err(errno),
