@@ -94,7 +94,7 @@ impl VerifyKey {
 
     /// By this it can be told from others: the SHA-256 of its text, 64 hexadecimal digits, no secret.
     pub fn fingerprint(&self) -> String {
-        hex(&digest::sha256(&[self.text().as_bytes()]))
+        hex(&digest::sha256_of_secret(self.text().as_bytes()))
     }
 }
 

@@ -387,8 +387,8 @@ pub struct Hardening {
     pub missing: Vec<String>,
 }
 
-/// The key that verifies the audit log.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// The key that verifies the audit log. Not `Debug`: it is a secret.
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct AuditVerifyKey {
     /// As it is written to a file.
     pub key: String,

@@ -6,15 +6,16 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::response::Response;
 use hyper::StatusCode;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::extract::{CalledBy, NamedEvent, Nothing, Sent, volume_ref};
 use super::problem::{Fault, Refused};
 use super::work::carry_out;
-use super::{Operated, api};
+use super::{Operated, api, wiped};
 use crate::attach::VolumeRef;
 use crate::kms::embedded::AuditFilter;
 use crate::limits;
@@ -71,12 +72,21 @@ pub(super) async fn verify_key(
     State(operated): Shared,
     CalledBy(caller): CalledBy,
     Sent(Nothing {}): Sent<Nothing>,
-) -> Result<Json<api::AuditVerifyKey>, Refused> {
+) -> Result<Response, Refused> {
     carry_out(move || {
         let key = operated.keys.audit_verify_key(&caller)?;
-        Ok(Json(api::AuditVerifyKey { key: key.text().to_string(), fingerprint: key.fingerprint() }))
+        let (key, fingerprint) = (key.text(), key.fingerprint());
+        let answer = HandedOut { key: &key, fingerprint: &fingerprint };
+        wiped::answer(&answer, key.len() + fingerprint.len() + 64)
     })
     .await
+}
+
+/// [`api::AuditVerifyKey`], borrowed.
+#[derive(Serialize)]
+struct HandedOut<'a> {
+    key: &'a str,
+    fingerprint: &'a str,
 }
 
 pub(super) async fn forget_verify_key(

@@ -21,6 +21,7 @@ mod server;
 mod status;
 mod view;
 mod volumes;
+mod wiped;
 mod work;
 
 use std::path::PathBuf;

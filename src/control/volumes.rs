@@ -3,25 +3,20 @@
 use std::path::PathBuf;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::StatusCode;
-use hyper::header::CONTENT_TYPE;
 use serde::Serialize;
-use zeroize::Zeroize;
 
 use super::extract::{CalledBy, NamedVolume, Nothing, Sent, volume_name};
 use super::problem::{Fault, Refused};
 use super::work::{carry_out, in_steps};
-use super::{Operated, api, view};
+use super::{Operated, api, view, wiped};
 use crate::attach::{AttachOptions, Caching, CreateRequest, Force, NewSeal};
 use crate::kms::KeyName;
 use crate::sync::Arc;
-use crate::sys::registers;
-use crate::sys::wipes::{self, Wipe};
 use crate::units::{ByteCount, SectorSize};
 use crate::volume::{Progress, Rollback};
 
@@ -209,7 +204,6 @@ pub(super) async fn restore_header(
     .await
 }
 
-/// The one answer that is a secret: its bytes are wiped when the connection has sent them.
 pub(super) async fn export_key(
     State(operated): Shared,
     CalledBy(caller): CalledBy,
@@ -219,15 +213,8 @@ pub(super) async fn export_key(
     carry_out(move || {
         let key = operated.registry.export_key(&caller, &volume)?;
         let answer = Exported { table: &key.table, warnings: &key.warnings };
-        // Room for all of it from the start: growing would leave unwiped copies behind.
         let warnings: usize = key.warnings.iter().map(|warning| 6 * warning.len() + 4).sum();
-        let mut body = Wiped(Vec::with_capacity(6 * key.table.len() + warnings + 64));
-        serde_json::to_writer(&mut body.0, &answer)
-            .map_err(|error| Refused::new(Fault::Internal, "internal", error.to_string()))?;
-        // The text went through them, and this thread may wait long for its next work.
-        registers::wipe();
-        let body = Bytes::from_owner(body);
-        Ok(([(CONTENT_TYPE, "application/json")], Body::from(body)).into_response())
+        wiped::answer(&answer, 6 * key.table.len() + warnings + 64)
     })
     .await
 }
@@ -237,21 +224,4 @@ pub(super) async fn export_key(
 struct Exported<'a> {
     table: &'a str,
     warnings: &'a [String],
-}
-
-/// Bytes that are wiped when the last view of them is dropped.
-struct Wiped(Vec<u8>);
-
-impl Drop for Wiped {
-    fn drop(&mut self) {
-        if wipes::takes_place(Wipe::Answers) {
-            self.0.zeroize();
-        }
-    }
-}
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
 }

@@ -15,6 +15,11 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     digest.finalize().into()
 }
 
+/// The same of a secret, of which nothing is left on the stack.
+pub fn sha256_of_secret(secret: &[u8]) -> [u8; 32] {
+    stack::wiped_after(|| sha256(&[secret]))
+}
+
 /// SHA-256 over what comes bit by bit.
 #[derive(Clone, Default)]
 pub struct RunningSha256(Sha256);

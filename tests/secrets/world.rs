@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use envol::chain::VerifyKey;
 use envol::nbd::client::Client;
 
 use crate::keys::{self, Known};
@@ -35,6 +36,7 @@ impl World {
         let size = format!("{SCOPES}M");
         daemon.json(["volume", "create", "db", "--size", &size, "--scope", "1M", "--key", "alias/k"]);
         let mut known = keys::of_volume(&daemon.path().join("state"), &daemon.backing("db"), SCOPES);
+        known.push(audit_verify_key(&daemon));
         let plaintext: Vec<u8> = (0..64).map(|_| fastrand::u8(..)).collect();
         known.push(Known { name: "plaintext".into(), bytes: plaintext.clone() });
         Self { daemon, scan: Scan::new(&known), plaintext }
@@ -108,6 +110,14 @@ impl World {
         let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("it is told");
         line.trim().strip_suffix(" kB").expect("in KiB").parse().expect("a number")
     }
+}
+
+/// The verify key of the audit log, which the daemon hands out for good: from then on it is left nowhere.
+fn audit_verify_key(daemon: &Daemon) -> Known {
+    let path = daemon.path().join("verify.key");
+    daemon.json(["audit", "verify-key", path.to_str().expect("text")]);
+    let key: VerifyKey = std::fs::read_to_string(path).expect("there").parse().expect("a verify key");
+    Known { name: "audit verify key".into(), bytes: key.expose().to_vec() }
 }
 
 /// How many cycles were asked for.
