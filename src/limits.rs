@@ -101,6 +101,10 @@ pub const AUDIT_LOG_REREAD_MAX: u64 = 16 << 20;
 /// system writes keys back when it gets to it, as a rule within half a minute.
 pub const AUDIT_KEY_SETTLED_RECORDS: u64 = 1024;
 
+/// For how long nothing has come for the audit log when the same is made sure of: a log that is at rest keeps no key of old,
+/// and whoever calls again and again does not wait for it.
+pub const AUDIT_KEY_SETTLED_AFTER: Duration = Duration::from_secs(1);
+
 /// How long an import token is good for, as AWS has it.
 pub const IMPORT_TOKEN_SECONDS: i64 = 24 * 3600;
 

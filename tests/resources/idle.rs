@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use envol::block::memory::MemoryDevice;
+use envol::chain;
+use envol::kms::Principal;
+use envol::kms::embedded::{Embedded, Identity};
 use envol::units::ByteCount;
 
 use crate::alone;
@@ -169,4 +173,35 @@ fn eight_idle_volumes_wake_no_thread_of_the_data_path_for_ten_seconds() {
     assert_eq!(sleeps_of(&THREADS), before);
     assert_eq!(before.1, 9, "all of them are there");
     clients.iter_mut().for_each(Raw::assert_in_step);
+}
+
+#[test]
+fn an_idle_audit_log_keeps_no_key_of_a_record_and_wakes_nobody() {
+    let _alone = alone();
+    let place = tempfile::tempdir().expect("a directory");
+    let dir = place.path().join("kms");
+    let identity = Identity { account: "000000000000".into(), region: "us-east-1".into() };
+    let kms = Embedded::open(&dir, &place.path().join("domain.key"), identity, Arc::new(SystemTime::now));
+    let (kms, root) = (kms.expect("opens"), Principal::root("000000000000"));
+    let key = kms.audit_verify_key(&root).expect("nobody has it");
+    kms.forget_audit_verify_key(&root, &key.fingerprint()).expect("forgotten");
+    for _ in 0..2 {
+        (0..5).for_each(|_| drop(kms.list_keys(&root).expect("listed")));
+        let log = fs::read(dir.join("audit.ndjson")).expect("there");
+        let records = chain::verify(&log[..], None, None).expect("read").records;
+        let mut used = key.first().expect("locks");
+        let keys: Vec<_> = (0..records).map(|_| (*used.expose(), used.advance()).0).collect();
+        let left = || {
+            let ratchet = fs::read(dir.join("audit.ratchet")).expect("there");
+            keys.iter().any(|key| ratchet.windows(key.len()).any(|part| part == key))
+        };
+        wait_for("the last keys to be forgotten", || !left());
+        let ratchet = fs::read(dir.join("audit.ratchet")).expect("there");
+        assert!(ratchet.windows(32).any(|part| part == used.expose()), "the next record's is there");
+        // Once it has gone to sleep behind that.
+        std::thread::sleep(Duration::from_millis(500));
+        let before = sleeps_of(&["audit"]);
+        std::thread::sleep(Duration::from_secs(4));
+        assert_eq!((sleeps_of(&["audit"]), before.1), (before, 1), "it has nothing to do");
+    }
 }

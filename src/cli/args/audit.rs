@@ -89,9 +89,11 @@ pub struct AuditVerifyArgs {
 /// `audit verify-key`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file gets mode 0600, and one that is there is not overwritten. Keep it where this machine's root cannot change it.
-Once it is written the daemon forgets the key and keeps only what follows from it: whoever has the machine from then on
-can write records of his own, and cannot change one that was written before. So do this first. There is no second time.
+The file gets mode 0600, and one that is there is not overwritten. Keep it where this machine's root
+cannot change it. Once it is written the daemon forgets the key and keeps only what follows from it:
+whoever has the machine from then on can write records of his own, and cannot change one that was
+written before. That is so of the last records, too, once nothing was recorded for a second or the
+daemon has ended; while call follows call, it is not. So do this first. There is no second time.
 
 Example:
   envol audit verify-key /mnt/audit/verify.key")]

@@ -60,8 +60,13 @@ impl Chained {
         self.tell(written);
     }
 
-    /// Leaves no key on disk but that of the next record.
-    pub(super) fn close(&mut self) {
+    /// Whether no key is left on disk but that of the next record.
+    pub(super) fn is_settled(&self) -> bool {
+        self.stand.link.number == self.settled
+    }
+
+    /// Nothing comes for now: leaves no key on disk but that of the next record.
+    pub(super) fn rest(&mut self) {
         let settled = self.settle();
         self.tell(settled);
     }

@@ -9,14 +9,17 @@
 //! once, and what a later sync says of it is not to be believed.
 //!
 //! Lines get their links to one another in [`Tail::append`], the only code that sees them in their order, and their keys are
-//! replaced there once they are durable.
+//! replaced there once they are durable. When nothing has come for a while, the last of them is overwritten on the disk, too,
+//! and the thread sleeps until something comes.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
+use crate::limits;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, OnceLock};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use super::chained::Chained;
 
@@ -126,10 +129,10 @@ impl Shared {
     fn serve(&self, mut tail: Tail) {
         let _ending = Ending(self);
         loop {
-            let mut state = self.work.wait_while(self.state.lock(), |state| state.lines.is_empty() && !state.closing);
+            let mut state = self.wait_for_work(&tail);
             if state.lines.is_empty() {
                 drop(state);
-                tail.chained.lock().close();
+                tail.chained.lock().rest();
                 return;
             }
             let (lines, batch) = (std::mem::take(&mut state.lines), std::mem::take(&mut state.batch));
@@ -143,6 +146,26 @@ impl Shared {
             assert!(settled.is_ok(), "a batch is settled once");
             self.settled.notify_all();
         }
+    }
+
+    /// Waits until there are lines or the log is closed. Where keys of old are left on the disk, that is once interrupted to
+    /// overwrite them; should it fail, the next batch is followed by the next attempt.
+    fn wait_for_work(&self, tail: &Tail) -> MutexGuard<'_, State> {
+        let idle = |state: &mut State| state.lines.is_empty() && !state.closing;
+        // Asked before, since that lock may be held over a sync.
+        let settled = tail.chained.lock().is_settled();
+        let mut state = self.state.lock();
+        if !settled {
+            let deadline = Instant::now() + limits::AUDIT_KEY_SETTLED_AFTER;
+            state = self.work.wait_while_until(state, deadline, idle);
+            if idle(&mut state) {
+                // Whoever comes meanwhile does not wait for the disk to add a line.
+                drop(state);
+                tail.chained.lock().rest();
+                state = self.state.lock();
+            }
+        }
+        self.work.wait_while(state, idle)
     }
 }
 
