@@ -23,7 +23,7 @@ mod verify;
 
 pub use key::{BadVerifyKey, LinkKey, VerifyKey};
 pub use link::{BadHead, Head, Link};
-pub use verify::{Finding, Gap, Report, Verifier, verify};
+pub use verify::{Finding, Gap, PassedOver, Report, Verifier, verify};
 
 /// The name of a record that marks a gap.
 pub const GAP_EVENT: &str = "AuditLogGap";

@@ -2,7 +2,8 @@
 //!
 //! Without a key the hashes are followed, with one the MACs too, from the record on that the key made. What stands before
 //! the first record (a log of an older program) is bound by its hash as a whole. Lines that do not follow are a
-//! finding, whatever they are; where a record says that they were found when the log was opened, it goes on behind them.
+//! finding, whatever they are; where a record says that they were found when the log was opened, they are listed, and it goes
+//! on behind them, to the head: what is known to be wrong hides nothing that comes later.
 
 use std::io::{self, BufRead, Read};
 
@@ -25,17 +26,35 @@ pub struct Report {
     pub unchained_lines: u64,
     /// Records that mark a gap.
     pub gaps: Vec<Gap>,
-    /// What is wrong, if anything is: the first of it.
+    /// Lines that are no records, as a record behind them says.
+    pub passed_over: Vec<PassedOver>,
+    /// What else is wrong, if anything is: that the head is not there where all follows as far as it goes, else the first of it.
     pub finding: Option<Finding>,
 }
 
-/// A record that marks a gap: a crash left part of a record, which was never answered and was cut off.
+/// A record that marks a gap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gap {
     /// The number of the record.
     pub number: u64,
-    /// Bytes that were cut off.
+    /// Bytes of a record that a crash cut short: it was never answered, and they were cut off.
     pub cut_bytes: u64,
+    /// By how many bytes the log was shorter than it was known to be.
+    pub missing_bytes: u64,
+    /// Whether there was a chain before, and not its key: this record begins another one.
+    pub key_lost: bool,
+}
+
+/// Lines that were no records when the log was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{bytes} bytes from byte {byte} on are no records; record {record} tells that they were found there")]
+pub struct PassedOver {
+    /// Where they begin.
+    pub byte: u64,
+    /// How many.
+    pub bytes: u64,
+    /// The record that tells of them.
+    pub record: u64,
 }
 
 /// What is wrong with a log.
@@ -58,14 +77,16 @@ pub enum Finding {
         /// Where it begins.
         byte: u64,
     },
-    /// Lines that were no records when the log was opened, which a record says.
-    #[error("{bytes} bytes from byte {byte} on are no records; record {record} tells that they were found there")]
-    PassedOver {
-        /// Where they begin.
+    /// A chain begins behind another one, which does not go on.
+    #[error(
+        "line {line} (byte {byte}) begins a chain anew where record {record} has to stand: the key was lost, or the log was forged"
+    )]
+    BegunAnew {
+        /// Which line.
+        line: u64,
+        /// Where it begins.
         byte: u64,
-        /// How many.
-        bytes: u64,
-        /// The record that tells of them.
+        /// The record that has to stand there.
         record: u64,
     },
     /// The log ends before the head.
@@ -121,6 +142,13 @@ struct Astray {
     whole: bool,
 }
 
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_intact(&self) -> bool {
+        self.finding.is_none() && self.passed_over.is_empty()
+    }
+}
+
 /// As much of a record that marks a gap as is needed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -133,6 +161,8 @@ struct GapRecord {
 #[serde(rename_all = "camelCase", default)]
 struct GapDetails {
     cut_bytes: u64,
+    missing_bytes: u64,
+    key_lost: bool,
     passed_over_bytes: u64,
     passed_over_sha256: Option<String>,
 }
@@ -165,6 +195,7 @@ impl Verifier {
             keyed: key.is_some(),
             unchained_lines: 0,
             gaps: Vec::new(),
+            passed_over: Vec::new(),
             finding: None,
         };
         let (whole, astray) = (RunningSha256::default(), None);
@@ -193,7 +224,7 @@ impl Verifier {
 
     /// Whether nothing is wrong up to here.
     pub fn is_intact(&self) -> bool {
-        self.report.finding.is_none() && self.astray.is_none()
+        self.report.is_intact() && self.astray.is_none()
     }
 
     /// One that goes on from here by itself.
@@ -213,8 +244,9 @@ impl Verifier {
         self.leave_astray();
         let last = self.last.unwrap_or_else(|| Link::beginning(&digest::sha256(&[])));
         self.report.head = last.head().to_string();
-        if self.report.finding.is_none() {
-            self.report.finding = self.wrong_at_the_end(last);
+        // Behind a line that does not follow nobody can tell of the head; what else was found hides nothing of it.
+        if !matches!(self.report.finding, Some(Finding::Broken { .. })) {
+            self.report.finding = self.wrong_at_the_end(last).or(self.report.finding);
         }
         self.report
     }
@@ -245,8 +277,8 @@ impl Verifier {
             if gap.passed_over_bytes != astray.bytes || gap.passed_over_sha256 != Some(digest) {
                 return false;
             }
-            let finding = Finding::PassedOver { byte: astray.byte, bytes: astray.bytes, record: link.number };
-            self.report.finding.get_or_insert(finding);
+            let told = PassedOver { byte: astray.byte, bytes: astray.bytes, record: link.number };
+            self.report.passed_over.push(told);
             self.astray = None;
         }
         self.take(link, gap);
@@ -270,8 +302,12 @@ impl Verifier {
             self.key = Some(first);
         }
         self.leave_astray();
-        if self.last.is_none() {
-            self.report.unchained_lines = self.lines;
+        match self.last {
+            None => self.report.unchained_lines = self.lines,
+            Some(last) => {
+                let (line, byte, record) = (self.lines + 1, self.bytes, last.number + 1);
+                self.report.finding.get_or_insert(Finding::BegunAnew { line, byte, record });
+            }
         }
         self.take(link, gap(object));
         Ok(true)
@@ -284,7 +320,11 @@ impl Verifier {
         if let Some(key) = &mut self.key {
             key.advance();
         }
-        self.report.gaps.extend(gap.map(|gap| Gap { number: link.number, cut_bytes: gap.cut_bytes }));
+        let told = |GapDetails { cut_bytes, missing_bytes, key_lost, .. }| {
+            let gap = Gap { number: link.number, cut_bytes, missing_bytes, key_lost };
+            (cut_bytes > 0 || missing_bytes > 0 || key_lost).then_some(gap)
+        };
+        self.report.gaps.extend(gap.and_then(told));
     }
 
     fn stray(&mut self, piece: &[u8], whole: bool) {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::bench::BenchFailure;
-use crate::chain::Finding;
+use crate::chain::{Finding, PassedOver};
 use crate::control::api::Problem;
 use crate::control::client::ClientError;
 
@@ -58,6 +58,9 @@ pub enum CliError {
     /// The audit log is not as it was written.
     #[error("the audit log is broken: {0}")]
     BrokenLog(Finding),
+    /// The audit log is as it was written, but for lines that are no records.
+    #[error("the audit log is not whole: {0}")]
+    NoRecords(PassedOver),
     /// The measuring came to no figures.
     #[error(transparent)]
     Bench(#[from] BenchFailure),
@@ -88,6 +91,11 @@ impl CliError {
                 "audit.broken",
                 7,
                 "keep the log as it is, and compare it with a copy; what stands before that place is intact",
+            ),
+            Self::NoRecords(_) => (
+                "audit.passed_over",
+                7,
+                "look at these bytes, which a power cut or somebody has left; the records before and behind them follow",
             ),
             Self::Output(_) => ("cli.output", 1, "see whether the disk behind the output is full"),
             Self::Terminal(_) => ("cli.terminal", 1, "add --yes if that is what you want"),

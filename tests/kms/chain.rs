@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use envol::chain::{self, Finding, Head, Link, LinkKey, Report, Verifier, VerifyKey};
+use envol::chain::{self, Finding, Gap, Head, Link, LinkKey, PassedOver, Report, Verifier, VerifyKey};
 use envol::kms::Principal;
 use envol::kms::embedded::Embedded;
 
@@ -321,8 +321,20 @@ fn whole_lines_that_were_put_in_while_nobody_looked_stay_are_marked_and_found() 
         let report = judged(&after, &key, None);
         let (byte, bytes) = (u64::try_from(whole.len()).expect("short"), u64::try_from(bytes).expect("short"));
         let record = judged(&whole, &key, None).records + 1;
-        assert_eq!(report.finding, Some(Finding::PassedOver { byte, bytes, record }));
+        assert_eq!((&report.finding, report.is_intact()), (&None, false));
+        assert_eq!(report.passed_over, [PassedOver { byte, bytes, record }]);
         assert_eq!(report.records, record + 1, "what comes behind it is verified");
+        // It hides nothing: neither a change behind it, nor that the end was cut off.
+        let mut changed = after.clone();
+        let last = changed.len() - 9;
+        changed[last] ^= 1;
+        let found = judged(&changed, &key, None).finding;
+        assert!(matches!(found, Some(Finding::Broken { .. })), "{found:?}");
+        let head = report.head.parse().expect("a head");
+        let end = after[..after.len() - 1].iter().rposition(|byte| *byte == b'\n').expect("lines") + 1;
+        let cut_off = Some(Finding::Truncated { last: record, head: record + 1 });
+        assert_eq!(judged(&after[..end], &key, Some(head)).finding, cut_off);
+        assert_eq!(judged(&after[..end + 5], &key, Some(head)).finding, cut_off, "nor does a torn line");
     }
 }
 
@@ -341,6 +353,11 @@ fn a_log_shorter_than_it_was_known_to_be_or_without_its_key_goes_on_and_does_not
     let marked = world.audit();
     assert_eq!(marked[marked.len() - 2]["serviceEventDetails"]["keyLost"], true);
     assert!(judged(&log(&world), &key, None).finding.is_some());
+    let without = chain::verify(&log(&world)[..], None, None).expect("read");
+    let (byte, records) = (u64::try_from(whole.len()).expect("short"), judged(&whole, &key, None).records);
+    let anew = Finding::BegunAnew { line: records + 1, byte, record: records + 1 };
+    assert_eq!(without.finding, Some(anew), "it takes no key to see that there are two chains");
+    assert_eq!(without.gaps, [Gap { number: 1, cut_bytes: 0, missing_bytes: 0, key_lost: true }]);
     let new = take_key(&world.open());
     let report = judged(&log(&world), &new, None);
     assert_eq!((report.finding, report.unchained_lines > 5), (None, true), "there is a key again, for what comes");

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{python, python_has};
+use crate::support::{Daemon, python, python_has};
 use crate::world::{World, script};
 
 #[test]
@@ -132,4 +132,28 @@ fn the_command_line_verifies_the_log_with_a_key_that_it_got_once() {
         "cli.not_a_verify_key"
     );
     assert_eq!(daemon.refused(3, ["audit", "verify", "--key", "/nonexistent/key"])["code"], "cli.file");
+}
+
+#[test]
+fn lines_that_were_put_in_and_a_key_that_was_lost_show_without_a_key() {
+    let mut world = World::new();
+    let daemon = &mut world.daemon;
+    let kms = daemon.path().join("state/kms");
+    daemon.json(["key", "list"]);
+    daemon.terminate();
+    let mut log = std::fs::OpenOptions::new().append(true).open(kms.join("audit.ndjson")).expect("there");
+    log.write_all(b"{}\n").expect("written");
+    daemon.run();
+    assert_eq!(daemon.refused(7, ["audit", "verify"])["code"], "audit.passed_over");
+    let text = |daemon: &Daemon| String::from_utf8(daemon.envol(["audit", "verify"]).stdout).expect("text");
+    let told = text(daemon);
+    assert!(told.contains("3 bytes from byte") && !told.contains("gap"), "{told}");
+    daemon.terminate();
+    std::fs::remove_file(kms.join("audit.ratchet")).expect("there");
+    daemon.run();
+    let lost = daemon.refused(7, ["audit", "verify"]);
+    assert_eq!(lost["code"], "audit.broken");
+    assert!(lost["message"].as_str().expect("text").contains("begins a chain anew"), "{lost}");
+    let told = text(daemon);
+    assert!(told.contains("record 1: the key was lost") && told.contains("3 bytes from byte"), "{told}");
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::style::Paint;
 use super::table::{Cell, Table};
-use crate::chain::Report;
+use crate::chain::{Gap, Report};
 
 /// `audit list`.
 pub(crate) fn audit_list(records: &[Value]) -> String {
@@ -53,6 +53,9 @@ pub(crate) fn audit_card(record: &Value) -> String {
 pub(crate) fn audit_report(report: &Report) -> String {
     let mut table = Table::new();
     let (word, paint) = match report.finding {
+        None if !report.passed_over.is_empty() => {
+            ("its records follow from one another; other lines stand between them", Paint::Failure)
+        }
         None if report.keyed => ("intact", Paint::Good),
         None => ("its hashes are right; only the key tells whether they were computed anew", Paint::Good),
         Some(_) => ("broken", Paint::Failure),
@@ -63,11 +66,23 @@ pub(crate) fn audit_report(report: &Report) -> String {
         table.pair("before them", Cell::new(format!("{} lines, bound as a whole", report.unchained_lines)));
     }
     for gap in &report.gaps {
-        let told = format!("record {}: {} bytes of a record that a crash cut short", gap.number, gap.cut_bytes);
-        table.pair("gap", Cell::new(told));
+        table.pair("gap", Cell::new(format!("record {}: {}", gap.number, told(gap))));
+    }
+    for lines in &report.passed_over {
+        table.pair("passed over", Cell::new(lines.to_string()));
     }
     table.pair("head", Cell::new(report.head.clone()));
     table.render()
+}
+
+/// What a record says of a gap.
+fn told(gap: &Gap) -> String {
+    let parts = [
+        gap.key_lost.then(|| "the key was lost, and a new chain begins".to_owned()),
+        (gap.missing_bytes > 0).then(|| format!("{} bytes are missing that were known to be there", gap.missing_bytes)),
+        (gap.cut_bytes > 0).then(|| format!("{} bytes of a record that a crash cut short", gap.cut_bytes)),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn short(part: &str) -> &str {

@@ -34,7 +34,11 @@ pub(super) fn verify(global: &Global, args: &AuditVerifyArgs) -> Result<(), CliE
     let file = Patient { file: File::open(&path).map_err(failed)?, last: b'\n', waits: 0 };
     let report = chain::verify(BufReader::with_capacity(1 << 18, file), key, args.head).map_err(failed)?;
     Console::new(global.json).answer(&report, audit_report)?;
-    report.finding.map_or(Ok(()), |finding| Err(CliError::BrokenLog(finding)))
+    match (report.finding, report.passed_over.into_iter().next()) {
+        (Some(finding), _) => Err(CliError::BrokenLog(finding)),
+        (None, Some(lines)) => Err(CliError::NoRecords(lines)),
+        (None, None) => Ok(()),
+    }
 }
 
 /// Writes the key first and has it forgotten then: a crash in between loses nothing.
