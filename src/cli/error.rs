@@ -61,6 +61,14 @@ pub enum CliError {
     /// The audit log is as it was written, but for lines that are no records.
     #[error("the audit log is not whole: {0}")]
     NoRecords(PassedOver),
+    /// The verify key is written, and the daemon was not told or could not forget it.
+    #[error("the file {} holds the verify key, and it is not known whether the daemon has forgotten it", .path.display())]
+    NotForgotten {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<ClientError>,
+    },
     /// The measuring came to no figures.
     #[error(transparent)]
     Bench(#[from] BenchFailure),
@@ -96,6 +104,11 @@ impl CliError {
                 "audit.passed_over",
                 7,
                 "look at these bytes, which a power cut or somebody has left; the records before and behind them follow",
+            ),
+            Self::NotForgotten { .. } => (
+                "audit.not_forgotten",
+                8,
+                "keep the file; ask again with another one: that it was handed out before means that it is forgotten",
             ),
             Self::Output(_) => ("cli.output", 1, "see whether the disk behind the output is full"),
             Self::Terminal(_) => ("cli.terminal", 1, "add --yes if that is what you want"),

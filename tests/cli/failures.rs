@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 
 use serde_json::json;
 
-use super::program::{envol, envol_at};
+use super::program::{ENVOL, envol, envol_at};
 use super::scripted::Scripted;
 
 #[test]
@@ -102,4 +103,40 @@ fn usage_errors_read_well() {
     insta::assert_snapshot!("usage-error", envol(&words).whole());
     let words = ["--json", "volume", "create", "x", "--size", "ten"];
     insta::assert_snapshot!("usage-error-json", envol(&words).whole());
+}
+
+#[test]
+fn a_verify_key_that_cannot_be_written_leaves_no_file_and_is_not_forgotten() {
+    let key = json!({"key": format!("envol-audit-verify-key-1:{:064}", 7), "fingerprint": "f"});
+    let daemon = Scripted::serve(&[("POST /v1/audit/verify-key", 200, key)]);
+    let file = daemon.path().join("verify.key");
+    // A file may be made and take no byte.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"", ENVOL, "--json", "audit", "verify-key"]);
+    let output = command.arg(&file).env("ENVOL_SOCKET", daemon.socket()).output().expect("starts");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(said.contains("cli.file") && said.contains("File too large"), "{said}");
+    assert!(!file.exists(), "the next attempt finds no file in its way");
+    let asked: Vec<String> = daemon.asked().into_iter().map(|(call, _)| call).collect();
+    assert_eq!(asked, ["POST /v1/audit/verify-key"]);
+}
+
+#[test]
+fn a_verify_key_that_may_not_be_forgotten_is_in_the_file_that_is_named() {
+    let text = format!("envol-audit-verify-key-1:{:064}", 7);
+    let problem = json!({"error": {
+        "code": "internal", "message": "the disk failed", "exit_code": 8, "remedy": "see the log", "kms_exception": null,
+    }});
+    let daemon = Scripted::serve(&[
+        ("POST /v1/audit/verify-key", 200, json!({"key": text, "fingerprint": "f"})),
+        ("DELETE /v1/audit/verify-key", 500, problem),
+    ]);
+    let file = daemon.path().join("verify.key");
+    let said = envol_at(&daemon.socket(), &["audit", "verify-key", file.to_str().expect("text"), "--json"]);
+    let (code, error) = (said.code, said.error());
+    assert_eq!((code, &error["code"]), (Some(8), &json!("audit.not_forgotten")));
+    let message = error["message"].as_str().expect("text");
+    assert!(message.contains("verify.key holds the verify key") && message.ends_with("the disk failed"), "{message}");
+    assert_eq!(fs::read_to_string(file).expect("it stays"), text + "\n");
 }

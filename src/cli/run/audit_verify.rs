@@ -46,20 +46,25 @@ pub(super) fn write_key(session: &Session, args: &AuditVerifyKeyArgs) -> Result<
     let failed = |source| CliError::File { path: args.file.clone(), source };
     // Before it is asked for: a file that is there already is to cost nothing.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.file).map_err(failed)?;
+    // It is ours, and the daemon still has the key; where the file stays, nothing is lost by it.
+    let removed = || drop(fs::remove_file(&args.file));
     let route = route(&["audit", "verify-key"]);
     let AuditVerifyKey { key, fingerprint } = match session.client.send("POST", &route, &Nothing {}) {
         Ok(key) => key,
         Err(error) => {
-            // It is ours and empty; where it stays, nothing is lost by it.
-            let _ = fs::remove_file(&args.file);
+            removed();
             return Err(error.into());
         }
     };
     let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(key)));
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    sync_directory(&args.file).map_err(failed)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| sync_directory(&args.file)) {
+        removed();
+        return Err(failed(error));
+    }
     let body = ForgetAuditVerifyKey { fingerprint: fingerprint.clone() };
-    let IgnoredAny = session.client.send("DELETE", &route, &body)?;
+    let unsure = |error| CliError::NotForgotten { path: args.file.clone(), source: Box::new(error) };
+    let IgnoredAny = session.client.send("DELETE", &route, &body).map_err(unsure)?;
     let told = json!({ "file": args.file.display().to_string(), "fingerprint": fingerprint });
     let line = |_: &_| {
         format!("the verify key is in {}, and nowhere else; keep it away from this machine\n", args.file.display())
