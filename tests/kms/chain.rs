@@ -297,6 +297,43 @@ fn a_crash_while_the_gap_is_marked_is_marked_as_well() {
     }
 }
 
+/// A file system writes the pages of a batch in any order, and a disk their sectors.
+#[test]
+fn a_power_cut_within_a_batch_loses_nothing_that_was_answered_and_is_told() {
+    let world = World::new();
+    let kms = world.open();
+    let key = take_key(&kms);
+    let (before, ratchet) = (log(&world), fs::read(world.dir().join(RATCHET)).expect("there"));
+    for _ in 0..24 {
+        kms.list_keys(&caller()).expect("listed");
+    }
+    drop(kms);
+    let whole = log(&world);
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut torn, mut passed_over) = (0, 0);
+    for number in 0..200 {
+        let unit = if number % 2 == 0 { 512 } else { 4096 };
+        let mut left = before.clone();
+        left.resize(random.usize(before.len()..=whole.len()), 0);
+        for from in (0..left.len()).step_by(unit) {
+            let (from, to) = (from.max(before.len()), (from + unit).min(left.len()));
+            if from < to && random.u8(..4) > 0 {
+                left[from..to].copy_from_slice(&whole[from..to]);
+            }
+        }
+        let told = !(whole.starts_with(&left) && left.ends_with(b"\n"));
+        used_with(&world, &left, &ratchet);
+        let after = log(&world);
+        assert!(after.starts_with(&before), "state {number}: what was answered is there");
+        let report = judged(&after, &key, None);
+        assert_eq!(report.finding, None, "state {number}");
+        assert_eq!(!report.gaps.is_empty() || !report.passed_over.is_empty(), told, "state {number}");
+        torn += usize::from(report.passed_over.is_empty() && told);
+        passed_over += report.passed_over.len();
+    }
+    assert!(torn > 20 && passed_over > 20, "both came: {torn} torn, {passed_over} passed over");
+}
+
 #[test]
 fn a_key_that_a_power_cut_left_behind_goes_on_over_the_records_behind_it() {
     let (world, key, ratchets) = short_log();
