@@ -217,7 +217,7 @@ fn start_callers(config: &Config) -> Result<Option<Arc<aws::Parent>>, DaemonErro
     if config.aws.is_empty() || config.kms_alone {
         return Ok(None);
     }
-    let parent = aws::Parent::start(config.key_memory, config.hardening).map_err(DaemonError::Callers)?;
+    let parent = aws::Parent::start(config.key_memory, config.hardening, &config.aws).map_err(DaemonError::Callers)?;
     Ok(Some(Arc::new(parent)))
 }
 
@@ -226,8 +226,8 @@ fn kmses(config: &Config, keys: &Arc<Embedded>, callers: Option<Arc<aws::Parent>
     let mut table = KmsTable::new();
     table.insert(config.kms.clone(), Arc::clone(keys) as Arc<dyn Kms>);
     if let Some(parent) = callers {
-        for (name, settings) in &config.aws {
-            let kms = Aws::new(settings.clone(), Arc::clone(&parent));
+        for name in config.aws.keys() {
+            let kms = Aws::new(name.clone(), Arc::clone(&parent));
             table.insert(name.clone(), Arc::new(kms));
         }
     }

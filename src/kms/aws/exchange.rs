@@ -14,18 +14,11 @@ use nix::errno::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::settings::Settings;
 use crate::kms::{DATA_KEY_BYTES, EncryptionContext, KeyArn, KeyName, KmsError, WrappedKey};
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
-/// A call to be made.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Request {
-    pub(super) settings: Settings,
-    pub(super) asked: Asked,
-}
-
-/// What is asked of the KMS. Wrapped keys are in base64.
+/// What is asked of the KMS: no more than that. Which KMS, and as whom, the process that calls knows from its parent. Wrapped
+/// keys are in base64.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Asked {
     /// GenerateDataKeyWithoutPlaintext.

@@ -5,9 +5,12 @@
 //! started by a parent that was started before this process was confined: it may not connect anywhere, they may.
 //! ```text
 //! envol (daemon)               the data keys of volumes; no connection to the KMS, no credentials
-//!   envol-kms-parent           nothing; started before there is a key or a thread
+//!   envol-kms-parent           the sections of the configuration; started before there is a key or a thread
 //!     envol-kms-call           one call: credentials, connection, answer
 //! ```
+//! The parent is told the settings of all sections when it is started, and never again: a call carries the name of one, so
+//! that a daemon that was taken over has the KMSs of its configuration called and nothing else.
+//!
 //! One call is one try; whoever wants more of them bounds and repeats it (`attach`).
 
 mod exchange;
@@ -24,7 +27,7 @@ pub(crate) use settings::{judge_certificates, judge_credentials};
 
 use std::io::{self, ErrorKind};
 
-use self::exchange::{Asked, Reply, Request};
+use self::exchange::{Asked, Reply};
 use super::{
     DATA_KEY_BYTES, DataKey, DecryptedKey, EncryptionContext, GeneratedKey, KeyArn, KeyName, Kms, KmsError, Principal,
     WrappedKey, frame,
@@ -39,21 +42,20 @@ pub const AVAILABLE: bool = cfg!(feature = "aws");
 
 /// A KMS that speaks AWS's protocol.
 pub struct Aws {
-    settings: Settings,
+    section: String,
     parent: Arc<Parent>,
 }
 
 impl Aws {
-    /// The one that `settings` name, called by processes that `parent` starts.
-    pub fn new(settings: Settings, parent: Arc<Parent>) -> Self {
-        Self { settings, parent }
+    /// The one of the configuration's `section`, called by processes that `parent`, which knows its settings, starts.
+    pub fn new(section: String, parent: Arc<Parent>) -> Self {
+        Self { section, parent }
     }
 
     /// Has a process of its own make the call; `secret` goes along in clear.
     fn ask(&self, asked: Asked, secret: &[u8]) -> Result<Answer, KmsError> {
-        let request = Request { settings: self.settings.clone(), asked };
-        let message = exchange::encode(&request, secret).map_err(failed)?;
-        let stream = self.parent.start_call().map_err(|error| {
+        let message = exchange::encode(&asked, secret).map_err(failed)?;
+        let stream = self.parent.start_call(&self.section).map_err(|error| {
             KmsError::Unreachable(format!("the process that calls it could not be started: {error}"))
         })?;
         stream.set_read_timeout(Some(limits::KMS_CALL_DEADLINE)).map_err(failed)?;

@@ -1,13 +1,15 @@
 //! The processes that call the KMS, and their parent: this same program, told apart by the name it is started under.
 //!
 //! The parent starts a process for each call that it is asked for, with the stream to the daemon on standard output, and
-//! waits for none: a process that has given its answer ends, one whose stream closes ends at once, and one that does
-//! neither is killed. When the daemon is gone, so is all of this.
+//! hands it the settings of the KMS that it was asked for by name. It waits for none: a process that has given its answer
+//! ends, one whose stream closes ends at once, and one that does neither is killed. When the daemon is gone, so is all of
+//! this.
 //!
 //! A process that calls reads what it needs of credentials and certificates, and is then confined, as the configuration
 //! asks: it may read what names and certificates are looked up in, connect to the ports of the KMS, and run nothing. It
 //! leaves no core, cannot be looked into, and is out of swap where the limit on locked memory allows it.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write};
@@ -17,7 +19,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use super::exchange::{self, Reply, Request};
+use super::exchange::{self, Asked, Reply};
+use super::settings::Settings;
 use crate::kms::{DataKey, KmsError, frame};
 use crate::limits;
 use crate::sys::channel::Channel;
@@ -33,8 +36,12 @@ const CALLER: &str = "envol-kms-call";
 /// This program, whatever lies under its name by now.
 pub(super) const PROGRAM: &str = "/proc/self/exe";
 
-/// What the parent is asked for: a process that calls. The stream to it comes along.
-pub(super) const CALL: u8 = 1;
+/// What the first byte of a message to the parent says: a process that calls is asked for. The rest is the name of the KMS's
+/// section; the stream to the process comes along.
+const CALL: u8 = 1;
+
+/// Bytes of a message to the parent at the most: names are far shorter.
+const CALL_MAX: usize = 256;
 
 /// How often the parent looks whether processes have ended, while there are any.
 const LOOKING: Duration = Duration::from_secs(1);
@@ -81,16 +88,20 @@ fn run_parent(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
     seclusion::keep_descriptors_to_ourselves()?;
     let manner = [words.next().unwrap_or_default(), words.next().unwrap_or_default()];
+    let sections: BTreeMap<String, Settings> = serde_json::from_reader(io::stdin().lock())?;
     let channel = Channel::from(seclusion::socket_of_stdout()?);
     let mut calls = Calls(Vec::new());
     loop {
         // Without a deadline while there is nothing to look after: an idle parent does not wake up.
         channel.bound_waiting(if calls.0.is_empty() { Duration::ZERO } else { LOOKING })?;
-        let mut asked = [0];
-        match channel.receive(&mut asked) {
+        let mut message = [0; CALL_MAX];
+        match channel.receive(&mut message) {
             Ok((0, _)) => return Ok(()),
-            Ok((1, Some(stream))) if asked == [CALL] => calls.start(&manner, stream),
-            Ok(_) => return Err(ErrorKind::InvalidData.into()),
+            // Where no process is started the stream is closed, which tells the daemon.
+            Ok((length, stream)) => match section_of(&message[..length], &sections).zip(stream) {
+                Some((settings, stream)) => note(calls.start(&manner, settings, stream)),
+                None => note(Err(io::Error::other("what was asked for is no call of a KMS that is configured"))),
+            },
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -98,20 +109,36 @@ fn run_parent(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     }
 }
 
+/// The message that asks for a call of the KMS of `section`.
+pub(super) fn call_of(section: &str) -> Vec<u8> {
+    [&[CALL], section.as_bytes()].concat()
+}
+
+/// The settings of the section that `message` asks for a call of.
+fn section_of<'s>(message: &[u8], sections: &'s BTreeMap<String, Settings>) -> Option<&'s Settings> {
+    let (&first, name) = message.split_first()?;
+    let name = std::str::from_utf8(name).ok().filter(|_| first == CALL)?;
+    sections.get(name)
+}
+
+/// What the parent has to say is said, and it goes on.
+fn note(outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        let _ = writeln!(io::stderr(), "envol: no process to call the KMS from: {error}");
+    }
+}
+
 /// The processes that call, each with the moment at which it has had its time.
 struct Calls(Vec<(Child, Instant)>);
 
 impl Calls {
-    fn start(&mut self, manner: &[OsString], stream: OwnedFd) {
+    fn start(&mut self, manner: &[OsString], settings: &Settings, stream: OwnedFd) -> io::Result<()> {
+        let settings = serde_json::to_vec(settings)?;
         let mut command = Command::new(PROGRAM);
-        command.arg0(CALLER).args(manner).env_clear().stdin(Stdio::null()).stdout(stream);
-        match command.spawn() {
-            Ok(child) => self.0.push((child, Instant::now() + 2 * limits::KMS_CALL_DEADLINE)),
-            // The stream is closed with the command, which tells the daemon.
-            Err(error) => {
-                let _ = writeln!(io::stderr(), "envol: no process to call the KMS from: {error}");
-            }
-        }
+        let mut child = command.arg0(CALLER).args(manner).env_clear().stdin(Stdio::piped()).stdout(stream).spawn()?;
+        let told = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(&settings));
+        self.0.push((child, Instant::now() + 2 * limits::KMS_CALL_DEADLINE));
+        told
     }
 
     /// Forgets those that have ended, and ends those that have had their time.
@@ -134,10 +161,11 @@ impl Drop for Calls {
     }
 }
 
-/// One call, from the first message of the stream to the answer.
+/// One call: the settings from standard input, the rest from the first message of the stream to the answer.
 fn run_call(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
     let mut stream = UnixStream::from(seclusion::socket_of_stdout()?);
+    let settings: Settings = serde_json::from_reader(io::stdin().lock())?;
     let memory = words.next().as_deref().and_then(OsStr::to_str).and_then(KeyMemoryChoice::named);
     let hardening = words.next().as_deref().and_then(OsStr::to_str).and_then(Hardening::named);
     let (memory, hardening) = memory.zip(hardening).ok_or(ErrorKind::InvalidInput)?;
@@ -145,24 +173,49 @@ fn run_call(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     let reserved = locked::choose_for(limits::HSM_KEY_MEMORY_BYTES, memory);
     seclusion::lock_all_memory_where_there_is_room();
     let Some(message) = frame::read(&mut stream)? else { return Ok(()) };
-    let (request, secret) = exchange::decode::<Request>(message.bytes())?;
-    let outcome = reserved.map_err(KmsError::from).and_then(|_| call(&request, secret, hardening, &stream));
+    let (asked, secret) = exchange::decode::<Asked>(message.bytes())?;
+    let outcome = reserved.map_err(KmsError::from).and_then(|_| call(&settings, (&asked, secret), hardening, &stream));
     let (reply, data_key) = outcome.unwrap_or_else(|error| (Reply::Failed(error.into()), None));
     let secret = data_key.as_ref().map_or([].as_slice(), |key| key.expose());
     frame::write(&mut stream, exchange::encode(&reply, secret)?.bytes())
 }
 
 #[cfg(feature = "aws")]
-fn call(request: &Request, secret: &[u8], hardening: Hardening, stream: &UnixStream) -> Outcome {
-    let prepared = super::sdk::Prepared::of(&request.settings)?;
+fn call(settings: &Settings, (asked, secret): (&Asked, &[u8]), hardening: Hardening, stream: &UnixStream) -> Outcome {
+    let prepared = super::sdk::Prepared::of(settings)?;
     let read = LOOKED_UP.iter().map(Into::into).collect();
-    let reachable = Reachable { read, connected: request.settings.ports(), ..Reachable::default() };
+    let reachable = Reachable { read, connected: settings.ports(), ..Reachable::default() };
     let confined = confinement::confine(hardening, &reachable);
     confined.map_err(|why| KmsError::Unreachable(format!("the process that calls it cannot be confined: {why}")))?;
-    prepared.call(&request.asked, secret, stream)
+    prepared.call(asked, secret, stream)
 }
 
 #[cfg(not(feature = "aws"))]
-fn call(_: &Request, _: &[u8], _: Hardening, _: &UnixStream) -> Outcome {
+fn call(_: &Settings, _: (&Asked, &[u8]), _: Hardening, _: &UnixStream) -> Outcome {
     Err(KmsError::Unreachable("this envol was built without AWS's client".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_names_a_section_that_is_configured_and_can_say_no_more() {
+        let of = |endpoint: &str| Settings { endpoint: Some(endpoint.into()), ..Settings::default() };
+        let sections =
+            BTreeMap::from([("far".to_owned(), of("https://far")), ("other".to_owned(), of("https://other"))]);
+        assert_eq!(section_of(&call_of("far"), &sections), Some(&of("https://far")));
+        assert_eq!(section_of(&call_of("other"), &sections), Some(&of("https://other")));
+        let forged = serde_json::to_string(&of("https://elsewhere")).expect("words");
+        for name in ["", "fa", "far ", "far\0", "nowhere", &forged, &format!("far{forged}")] {
+            assert_eq!(section_of(&call_of(name), &sections), None, "{name}");
+        }
+        for message in [b"".as_slice(), b"far", b"\x02far", b"\x01\xff"] {
+            assert_eq!(section_of(message, &sections), None, "{message:?}");
+        }
+        // Nor has what goes to the process itself a place for settings.
+        let asked =
+            format!("{{\"settings\": {forged}, \"asked\": {{\"Encrypt\": {{\"key\": \"k\", \"context\": {{}}}}}}}}");
+        assert!(serde_json::from_str::<Asked>(&asked).is_err());
+    }
 }
