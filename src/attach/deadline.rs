@@ -189,7 +189,10 @@ impl Bounded {
             let until = end.min(Instant::now() + limits::KMS_CALL_DEADLINE);
             let failure = match self.door.ask(until, call.clone()) {
                 Tried::Answered(Err(error)) if may_pass(&error) => Some(error),
-                Tried::Answered(answer) => return answer,
+                Tried::Answered(answer) => {
+                    self.timed_out.store(false, Ordering::Relaxed);
+                    return answer;
+                }
                 Tried::TimedOut => None,
             };
             self.timed_out.store(failure.is_none(), Ordering::Relaxed);

@@ -21,6 +21,16 @@ fn a_kms_that_never_answers_ends_the_attach_at_its_deadline() {
 }
 
 #[test]
+fn a_refusal_after_a_try_without_an_answer_is_told_as_the_refusal() {
+    let world = World::new();
+    world.create("db");
+    world.kms.next([Act::Hang, refusal("DisabledException", "k is disabled.")]);
+    let error = world.attach("db").expect_err("refused");
+    assert_eq!((error.exit_code(), error.code()), (5, "attach.kms.disabled"), "{error:?}");
+    world.kms.release();
+}
+
+#[test]
 fn a_late_success_is_dropped_and_no_volume_appears() {
     let world = World::with(|settings| settings.attach_deadline = Duration::from_millis(200));
     world.create("db");
