@@ -14,7 +14,31 @@ use crate::block::file::Access;
 use crate::block::{BlockDevice, BlockError, Caching};
 use crate::kms::{KeyName, KmsError, Principal};
 use crate::names::VolumeId;
-use crate::volume::{Backup, Elsewhere, Record, Resealed, Rollback, Unverified, Verified, VolumeError};
+use crate::volume::{Backup, Elsewhere, Record, Resealed, Rollback, Side, Unverified, Verified, VolumeError};
+
+/// A KMS that has a part in a rewrap, and the key that it is asked for.
+struct Asked<'k> {
+    kms: &'k Bounded,
+    section: &'k str,
+    key: KeyName,
+}
+
+impl Asked<'_> {
+    /// Its failure, where the volume's key so far is `from`.
+    fn failed(self, record: &Record, from: &str, error: VolumeError) -> AttachError {
+        let (name, key) = (record.name.clone(), self.key);
+        match error {
+            VolumeError::Kms(_) if self.kms.timed_out() => {
+                AttachError::KmsTimeout { name, kms: self.section.to_owned(), key }
+            }
+            VolumeError::Kms(source) if is_missing(&source, from) => {
+                AttachError::NoSuchKey { name, key, source, elsewhere: false }
+            }
+            error => AttachError::of_volume(&name, key, error),
+        }
+        .told_by(self.kms.is_elsewhere())
+    }
+}
 
 impl Registry {
     /// Has the KMS, or another one, seal a volume's data key under another key, attached or not.
@@ -113,31 +137,19 @@ impl Registry {
         to: &NewSeal,
     ) -> Result<Resealed, AttachError> {
         let patience = Patience::Each(self.settings.attach_deadline);
-        let section = header.header().kms.clone();
+        let (section, from) = (header.header().kms.clone(), header.header().key.clone());
         let kms = self.kms(&section, patience)?;
-        let other = to.kms.as_ref().filter(|other| **other != section);
-        let elsewhere = other.map(|other| self.kms(other, patience)).transpose()?;
-        let from = header.header().key.clone();
-        let resealed = match (&elsewhere, other) {
-            (Some(elsewhere), Some(other)) => {
-                let to = Elsewhere { kms: elsewhere, section: other, key: &to.key };
-                header.reseal_elsewhere(&kms, caller, to)
-            }
-            _ => header.reseal(&kms, caller, &to.key),
+        let source = Asked { kms: &kms, section: &section, key: KeyName::from(from.clone()) };
+        let Some(other) = to.kms.as_ref().filter(|other| **other != section) else {
+            let target = Asked { key: to.key.clone(), ..source };
+            return header.reseal(&kms, caller, &to.key).map_err(|error| target.failed(record, from.as_str(), error));
         };
-        resealed.map_err(|source| {
-            let (name, key) = (record.name.clone(), to.key.clone());
-            match source {
-                VolumeError::Kms(_) if kms.timed_out() => AttachError::KmsTimeout { name, kms: section, key },
-                VolumeError::Kms(_) if elsewhere.as_ref().is_some_and(Bounded::timed_out) => {
-                    AttachError::KmsTimeout { name, kms: other.cloned().unwrap_or_default(), key }
-                }
-                VolumeError::Kms(source) if is_missing(&source, from.as_str()) => {
-                    AttachError::NoSuchKey { name, key, source, elsewhere: false }
-                }
-                source => AttachError::of_volume(&name, key, source),
-            }
-            .told_by(elsewhere.as_ref().unwrap_or(&kms).is_elsewhere())
+        let elsewhere = self.kms(other, patience)?;
+        let target = Asked { kms: &elsewhere, section: other, key: to.key.clone() };
+        let there = Elsewhere { kms: &elsewhere, section: other, key: &to.key };
+        header.reseal_elsewhere(&kms, caller, there).map_err(|(side, error)| match side {
+            Side::Source => source.failed(record, from.as_str(), error),
+            Side::Target => target.failed(record, from.as_str(), error),
         })
     }
 

@@ -33,7 +33,7 @@ pub use header::{BadShape, CreateSpec, Fingerprint, Header};
 pub use keys::SectorKeys;
 pub use open::{Unverified, Verified};
 pub use record::{Condition, Record, Rollback, Standing, Wanted};
-pub use rewrap::{Backup, Elsewhere, Resealed};
+pub use rewrap::{Backup, Elsewhere, Resealed, Side};
 
 use crate::units::ByteCount;
 

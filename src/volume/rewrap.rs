@@ -29,6 +29,15 @@ pub struct Elsewhere<'a> {
     pub key: &'a KeyName,
 }
 
+/// Which of two KMSs did not do its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one that seals the data key so far.
+    Source,
+    /// The other one.
+    Target,
+}
+
 /// A data key that was sealed anew and opened again; nothing is written yet.
 pub struct Resealed {
     found: Unverified,
@@ -58,19 +67,27 @@ impl Unverified {
     /// Has the KMS open the data key, and another one seal it and open what it sealed.
     ///
     /// # Errors
-    /// As either KMS says, or where another key answered than was asked; a data key that is not the volume's.
+    /// As either KMS says, or where another key answered than was asked; a data key that is not the volume's. With it, which
+    /// of the two it was.
     pub fn reseal_elsewhere(
         self,
         kms: &dyn Kms,
         caller: &Principal,
         to: Elsewhere<'_>,
-    ) -> Result<Resealed, VolumeError> {
+    ) -> Result<Resealed, (Side, VolumeError)> {
+        let clear = self.own_data_key(kms, caller).map_err(|error| (Side::Source, error))?;
+        self.sealed_there(clear, caller, to).map_err(|error| (Side::Target, error))
+    }
+
+    /// The data key, which is the volume's own.
+    fn own_data_key(&self, kms: &dyn Kms, caller: &Principal) -> Result<DataKey, VolumeError> {
         let clear = self.unwrap_key(kms, caller)?;
         keys::check(&clear)?;
         let (expected, given) = (self.fingerprint(), keys::fingerprint(&clear));
-        if expected != given {
-            return Err(VolumeError::WrongDataKey { expected, given });
-        }
+        if expected == given { Ok(clear) } else { Err(VolumeError::WrongDataKey { expected, given }) }
+    }
+
+    fn sealed_there(self, clear: DataKey, caller: &Principal, to: Elsewhere<'_>) -> Result<Resealed, VolumeError> {
         let anew = to.kms.encrypt(caller, to.key, &Arc::new(clear), &self.encryption_context())?;
         let header = Header { kms: to.section.to_owned(), key: anew.key, ..self.header().clone() };
         header.check()?;

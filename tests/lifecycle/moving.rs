@@ -1,5 +1,7 @@
 //! A volume that goes from one KMS to another and back: attached or not, and what either of them may do wrong.
 
+use std::time::Duration;
+
 use envol::attach::{AttachError, NewSeal};
 use envol::kms::{KeyName, KmsError};
 
@@ -95,6 +97,43 @@ fn nothing_is_written_where_either_kms_refuses_or_lies() {
     let error = rewrap(&world, "nowhere", "alias/there").expect_err("there is no such KMS");
     assert_eq!((error.exit_code(), error.code()), (2, "kms.not_configured"));
     world.attach("db").expect("as before");
+}
+
+#[test]
+fn whichever_kms_fails_is_named_with_its_own_key_and_remedy() {
+    let world = World::with(|settings| settings.attach_deadline = Duration::from_millis(300));
+    let here = world.create("db").record.key;
+    let failed = |kms: &str, key: &str| rewrap(&world, kms, key).expect_err("it fails");
+    let remedy = |error: &AttachError, expected: &str| assert!(error.remedy().contains(expected), "{}", error.remedy());
+    let disabled = || [refusal("DisabledException", "it is disabled.")];
+    let silent = |error: &AttachError, section: &str, asked: &str| match error {
+        AttachError::KmsTimeout { kms, key, .. } => assert_eq!((kms.as_str(), key.as_str()), (section, asked)),
+        other => panic!("{other:?}"),
+    };
+
+    world.kms.next(disabled());
+    remedy(&failed("other", "alias/there"), &format!("envol key enable {here}"));
+    world.other.next(disabled());
+    remedy(&failed("other", "alias/there"), "aws kms enable-key --key-id alias/there");
+    world.kms.next([Act::Hang]);
+    silent(&failed("other", "alias/there"), "embedded", here.as_str());
+    world.kms.release();
+    world.other.next([Act::Hang]);
+    silent(&failed("other", "alias/there"), "other", "alias/there");
+    world.other.release();
+
+    rewrap(&world, "other", "alias/there").expect("sealed there");
+    let there = world.show("db").record.key;
+    world.other.next(disabled());
+    remedy(&failed("embedded", "alias/here"), &format!("aws kms enable-key --key-id {there}"));
+    world.kms.next(disabled());
+    remedy(&failed("embedded", "alias/here"), "envol key enable alias/here");
+    world.other.next([Act::Hang]);
+    silent(&failed("embedded", "alias/here"), "other", there.as_str());
+    world.other.release();
+    world.kms.next([Act::Hang]);
+    silent(&failed("embedded", "alias/here"), "embedded", "alias/here");
+    world.kms.release();
 }
 
 #[test]
