@@ -90,7 +90,8 @@ fn kms_exit_code(error: &KmsError) -> u8 {
         KmsError::Refused { .. } => 5,
         KmsError::Throttled { .. } | KmsError::Unreachable(_) => 6,
         KmsError::BadAnswer(_) => 7,
-        KmsError::NoLockedMemory(_) => 2,
+        KmsError::Misconfigured { .. } | KmsError::NoLockedMemory(_) => 2,
+        KmsError::NoCaller(_) => 1,
     }
 }
 
@@ -110,6 +111,8 @@ fn kms_code(error: &KmsError) -> &'static str {
         KmsError::Throttled { .. } => "attach.kms.throttled",
         KmsError::Unreachable(_) => "attach.kms.unreachable",
         KmsError::BadAnswer(_) => "attach.kms.bad_answer",
+        KmsError::Misconfigured { .. } => "attach.kms.misconfigured",
+        KmsError::NoCaller(_) => "attach.kms.no_caller",
         KmsError::NoLockedMemory(_) => "memory.locked",
     }
 }

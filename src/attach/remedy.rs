@@ -77,6 +77,13 @@ fn of_kms(name: &VolumeName, key: &KeyName, error: &KmsError) -> String {
     let KmsError::Refused { exception, message } = error else {
         return match error {
             KmsError::BadAnswer(_) => "do not trust this KMS's answers before it is known why".into(),
+            KmsError::Misconfigured { file: Some(file), .. } => {
+                format!("put {} right, then try again: `envol doctor` looks at it", file.display())
+            }
+            KmsError::Misconfigured { .. } => {
+                "correct the daemon's configuration (`envol doctor` looks at it), or have the role that it names allowed".into()
+            }
+            KmsError::NoCaller(_) => "restart the daemon".into(),
             KmsError::NoLockedMemory(_) => "raise the limit on locked memory: `ulimit -l`, LimitMEMLOCK=".into(),
             _ => format!("try again later: `envol attach {name}`"),
         };

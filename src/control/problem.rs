@@ -180,6 +180,8 @@ pub(super) fn of_kms(area: &str, error: &KmsError) -> Refused {
         KmsError::Throttled { exception, .. } => (Fault::KmsAway, snake(exception), Some(exception)),
         KmsError::Unreachable(_) => (Fault::KmsAway, "unreachable".to_owned(), None),
         KmsError::BadAnswer(_) => (Fault::Integrity, "bad_answer".to_owned(), None),
+        KmsError::Misconfigured { .. } => (Fault::Usage, "misconfigured".to_owned(), None),
+        KmsError::NoCaller(_) => (Fault::Internal, "no_caller".to_owned(), None),
         KmsError::NoLockedMemory(_) => (Fault::Internal, "no_locked_memory".to_owned(), None),
     };
     let mut refused = Refused::new(fault, format!("{area}.{word}"), error.to_string());

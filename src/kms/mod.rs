@@ -11,6 +11,7 @@ pub mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +96,18 @@ pub enum KmsError {
     /// An answer that cannot be true: another key's id, a data key of another length, a weak key.
     #[error("the KMS gave an answer that cannot be used: {0}")]
     BadAnswer(String),
+    /// The KMS cannot be called as the configuration, or a file that it names, has it: trying again is no use.
+    #[error("the KMS cannot be called as it is configured: {text}")]
+    Misconfigured {
+        /// What is wrong.
+        text: String,
+        /// The file that it is wrong in, where it is a file that the configuration names.
+        file: Option<PathBuf>,
+    },
+    /// The process that starts those which call KMSs is gone, and with it every way to this KMS, until the daemon is started
+    /// again.
+    #[error("nothing is left to call the KMS from: {0}")]
+    NoCaller(String),
     /// The call could not be made: no locked memory for its answer.
     #[error(transparent)]
     NoLockedMemory(#[from] crate::sys::locked::LockingFailed),

@@ -160,6 +160,12 @@ fn holds(pid: u32, needle: &[u8]) -> bool {
     })
 }
 
+/// The process that starts the calls of `daemon`, and its command line.
+pub(crate) fn parent_of(daemon: &Daemon) -> (u32, String) {
+    let parent = processes_under(daemon.pid()).into_iter().find(|(_, line)| line.starts_with("envol-kms-parent"));
+    parent.expect("it runs as long as the daemon")
+}
+
 #[test]
 fn no_credentials_and_no_process_are_left_of_a_call() {
     if !nix::unistd::geteuid().is_root() {
@@ -168,8 +174,7 @@ fn no_credentials_and_no_process_are_left_of_a_call() {
     let World { kms, daemon, _files: files } = &World::new("");
     create(daemon, "db", "alias/volumes");
     daemon.attach("db");
-    let parent = processes_under(daemon.pid()).into_iter().find(|(_, line)| line.starts_with("envol-kms-parent"));
-    let (parent, line) = parent.expect("it runs as long as the daemon");
+    let (parent, line) = parent_of(daemon);
     assert_eq!(line.trim_end(), "envol-kms-parent auto prefer", "nothing that is secret is among its words");
     for _ in 0..600 {
         if processes_under(parent).is_empty() {

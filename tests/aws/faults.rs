@@ -1,7 +1,18 @@
 //! What a KMS can do wrong, one row after the other: what is said, how often it is asked, and that the volume is well
 //! afterwards.
 
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use envol::kms::aws::{Aws, Parent, Settings};
+use envol::kms::{EncryptionContext, KeyName, Kms, KmsError, Principal};
+use envol::sys::hardening::Hardening;
+use envol::sys::locked::KeyMemoryChoice;
 
 use crate::server::{Act, KEY, Server};
 use crate::support::Daemon;
@@ -199,17 +210,102 @@ fn credentials_that_cannot_be_used_are_told_without_being_shown() {
     ] {
         std::fs::write(&file, content).expect("written");
         chmod(&file, mode);
-        let (error, asked) = world.refused(Act::Honest, (6, "attach.kms.unreachable"));
+        let (error, asked) = world.refused(Act::Honest, (2, "attach.kms.misconfigured"));
         assert_eq!(asked, 0);
+        assert!(text(&error, "remedy").contains(file.to_str().expect("text")), "{error}");
         assert!(text(&error, "message").contains(told), "{error}");
         assert!(!error.to_string().contains(SECRET), "{error}");
     }
     std::fs::remove_file(&file).expect("removed");
-    let (error, _) = world.refused(Act::Honest, (6, "attach.kms.unreachable"));
+    let (error, _) = world.refused(Act::Honest, (2, "attach.kms.misconfigured"));
     assert!(text(&error, "message").contains("No such file"), "{error}");
+    assert!(text(&error, "remedy").contains(file.to_str().expect("text")), "{error}");
     world.files.credentials("AKIAAAAAAAAAAAAAAAAA", SECRET);
     world.daemon.attach("db");
     assert!(!world.daemon.log().contains(SECRET), "{}", world.daemon.log());
+}
+
+/// Refuses every request in STS's words; where.
+fn refusing_sts(asked: &Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = Arc::clone(asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let body = "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>\
+                        <Code>AccessDenied</Code><Message>User: u is not authorized to perform: sts:AssumeRole</Message>\
+                        </Error></ErrorResponse>";
+            let head = format!("HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = stream.read(&mut [0; 1 << 14]);
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+            // Whatever is still to come of the request is taken, so that the answer is not lost.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    endpoint
+}
+
+#[test]
+fn a_role_that_may_not_be_assumed_is_told_and_asked_for_once() {
+    let (files, server, asked) = (Files::new(), Server::start(), Arc::new(AtomicUsize::new(0)));
+    files.credentials("AKIAAAAAAAAAAAAAAAAA", SECRET);
+    let sts = refusing_sts(&asked);
+    let role = format!("role = \"arn:aws:iam::123456789012:role/envol\"\nsts_endpoint = \"{sts}\"\n");
+    let daemon = files.daemon(&format!("{}{role}", section(&files, server.endpoint())));
+    let words = ["volume", "create", "db", "--size", "8M", "--kms", "far", "--key", KEY];
+    let error = daemon.refused(2, words);
+    assert_eq!(text(&error, "code"), "attach.kms.misconfigured");
+    assert!(text(&error, "message").contains("is not authorized to perform: sts:AssumeRole"), "{error}");
+    assert!(text(&error, "remedy").contains("role"), "{error}");
+    assert_eq!((asked.load(Ordering::SeqCst), server.requests().len()), (1, 0));
+}
+
+#[test]
+fn a_daemon_that_has_lost_what_starts_its_calls_says_so_at_once() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let world = World::new(20);
+    world.daemon.attach("db");
+    let (parent, _) = crate::far::parent_of(&world.daemon);
+    let parent = nix::unistd::Pid::from_raw(i32::try_from(parent).expect("small"));
+    nix::sys::signal::kill(parent, nix::sys::signal::Signal::SIGKILL).expect("it is there");
+    assert_eq!(state(&world.daemon, "db"), "in-use", "what is attached goes on");
+    world.daemon.detach("db");
+    let (error, asked) = world.refused(Act::Honest, (1, "attach.kms.no_caller"));
+    assert_eq!(asked, 0);
+    assert!(text(&error, "remedy").contains("restart the daemon"), "{error}");
+    assert!(world.daemon.log().contains("restart the daemon"), "{}", world.daemon.log());
+}
+
+#[test]
+fn a_section_that_is_not_configured_is_not_called_and_the_others_are() {
+    let (files, server) = (Files::new(), Server::start());
+    let settings = Settings {
+        region: "us-east-1".into(),
+        endpoint: Some(server.endpoint().to_owned()),
+        credentials_file: Some(files.credentials("AKIAAAAAAAAAAAAAAAAA", SECRET)),
+        profile: "default".into(),
+        ..Settings::default()
+    };
+    let sections = BTreeMap::from([("far".to_owned(), settings)]);
+    let program = Path::new(env!("CARGO_BIN_EXE_envol"));
+    let parent = Parent::start_program(program, KeyMemoryChoice::Auto, Hardening::Prefer, &sections);
+    let parent = Arc::new(parent.expect("a process"));
+    let call = |section: &str| {
+        let (key, context) = (KeyName::new("alias/volumes"), EncryptionContext::new([("a", "b")]));
+        let kms = Aws::new(section.to_owned(), Arc::clone(&parent));
+        kms.generate_data_key_without_plaintext(&Principal::root("111122223333"), &key, &context)
+    };
+    let long = "far".repeat(200);
+    for section in ["nowhere", "", "far\"", &long] {
+        assert!(matches!(call(section), Err(KmsError::Unreachable(_))), "{section}");
+    }
+    assert!(server.requests().is_empty());
+    call("far").expect("the parent goes on");
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]

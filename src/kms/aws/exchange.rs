@@ -7,6 +7,7 @@
 //! part in it.
 
 use std::io;
+use std::path::PathBuf;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -49,6 +50,8 @@ pub(super) enum Failure {
     Throttled { exception: String, message: String },
     Unreachable(String),
     BadAnswer(String),
+    Misconfigured { text: String, file: Option<PathBuf> },
+    NoCaller(String),
     NoLockedMemory(i32),
 }
 
@@ -59,6 +62,8 @@ impl From<KmsError> for Failure {
             KmsError::Throttled { exception, message } => Self::Throttled { exception, message },
             KmsError::Unreachable(text) => Self::Unreachable(text),
             KmsError::BadAnswer(text) => Self::BadAnswer(text),
+            KmsError::Misconfigured { text, file } => Self::Misconfigured { text, file },
+            KmsError::NoCaller(text) => Self::NoCaller(text),
             KmsError::NoLockedMemory(LockingFailed(errno)) => Self::NoLockedMemory(errno as i32),
         }
     }
@@ -71,6 +76,8 @@ impl From<Failure> for KmsError {
             Failure::Throttled { exception, message } => Self::Throttled { exception, message },
             Failure::Unreachable(text) => Self::Unreachable(text),
             Failure::BadAnswer(text) => Self::BadAnswer(text),
+            Failure::Misconfigured { text, file } => Self::Misconfigured { text, file },
+            Failure::NoCaller(text) => Self::NoCaller(text),
             Failure::NoLockedMemory(errno) => Self::NoLockedMemory(LockingFailed(Errno::from_raw(errno))),
         }
     }
@@ -138,6 +145,9 @@ mod tests {
             KmsError::Throttled { exception, message },
             KmsError::Unreachable("no answer".into()),
             KmsError::BadAnswer("wrong".into()),
+            KmsError::Misconfigured { text: "no such file".into(), file: Some("/etc/envol/aws".into()) },
+            KmsError::Misconfigured { text: "refused".into(), file: None },
+            KmsError::NoCaller("gone".into()),
             KmsError::NoLockedMemory(LockingFailed(Errno::ENOMEM)),
         ] {
             assert_eq!(KmsError::from(Failure::from(error.clone())), error);

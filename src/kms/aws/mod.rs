@@ -55,9 +55,7 @@ impl Aws {
     /// Has a process of its own make the call; `secret` goes along in clear.
     fn ask(&self, asked: Asked, secret: &[u8]) -> Result<Answer, KmsError> {
         let message = exchange::encode(&asked, secret).map_err(failed)?;
-        let stream = self.parent.start_call(&self.section).map_err(|error| {
-            KmsError::Unreachable(format!("the process that calls it could not be started: {error}"))
-        })?;
+        let stream = self.parent.start_call(&self.section)?;
         stream.set_read_timeout(Some(limits::KMS_CALL_DEADLINE)).map_err(failed)?;
         frame::write(&mut &stream, message.bytes()).map_err(failed)?;
         match frame::read(&mut &stream).map_err(failed)? {

@@ -1,7 +1,7 @@
 //! The daemon's hold on the parent of the processes that call.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::process::{self, PARENT, PROGRAM};
 use super::settings::Settings;
+use crate::kms::KmsError;
 use crate::limits;
 use crate::sync::Mutex;
 use crate::sys::channel::Channel;
@@ -72,10 +73,21 @@ impl Parent {
     }
 
     /// Starts a process that makes one call of the KMS of `section`; the stream to it.
-    pub(super) fn start_call(&self, section: &str) -> io::Result<UnixStream> {
+    pub(super) fn start_call(&self, section: &str) -> Result<UnixStream, KmsError> {
+        self.send_call(section).map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
+                let error = KmsError::NoCaller("the process that started those which call it has ended".to_owned());
+                tracing::error!(kms = section, %error, "restart the daemon");
+                error
+            }
+            _ => KmsError::Unreachable(format!("the process that calls it could not be started: {error}")),
+        })
+    }
+
+    fn send_call(&self, section: &str) -> io::Result<UnixStream> {
         let (own, theirs) = UnixStream::pair()?;
         let channel = self.channel.lock();
-        channel.as_ref().ok_or(io::ErrorKind::NotConnected)?.send(&process::call_of(section), Some(theirs.as_fd()))?;
+        channel.as_ref().ok_or(ErrorKind::NotConnected)?.send(&process::call_of(section), Some(theirs.as_fd()))?;
         Ok(own)
     }
 }

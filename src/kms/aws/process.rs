@@ -186,13 +186,14 @@ fn call(settings: &Settings, (asked, secret): (&Asked, &[u8]), hardening: Harden
     let read = LOOKED_UP.iter().map(Into::into).collect();
     let reachable = Reachable { read, connected: settings.ports(), ..Reachable::default() };
     let confined = confinement::confine(hardening, &reachable);
-    confined.map_err(|why| KmsError::Unreachable(format!("the process that calls it cannot be confined: {why}")))?;
+    let refused = |why| format!("the process that calls it cannot be confined: {why}");
+    confined.map_err(|why| KmsError::Misconfigured { text: refused(why), file: None })?;
     prepared.call(asked, secret, stream)
 }
 
 #[cfg(not(feature = "aws"))]
 fn call(_: &Settings, _: (&Asked, &[u8]), _: Hardening, _: &UnixStream) -> Outcome {
-    Err(KmsError::Unreachable("this envol was built without AWS's client".to_owned()))
+    Err(KmsError::Misconfigured { text: "this envol was built without AWS's client".to_owned(), file: None })
 }
 
 #[cfg(test)]

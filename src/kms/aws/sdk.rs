@@ -16,6 +16,7 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::interceptors::BeforeDeserializationInterceptorContextMut;
@@ -26,6 +27,7 @@ use aws_sdk_kms::config::{
 };
 use aws_sdk_kms::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_types::body::SdkBody;
@@ -83,24 +85,26 @@ impl<'a> Prepared<'a> {
             Asked::Generate { key, context } => {
                 let request = client.generate_data_key_without_plaintext().number_of_bytes(DATA_KEY_LENGTH);
                 let answer = request.key_id(key.as_str()).set_encryption_context(pairs(context)).send().await;
-                let answer = answer.map_err(failure)?;
+                let answer = answer.map_err(|error| self.failure(error))?;
                 sealed(answer.ciphertext_blob, answer.key_id)
             }
             Asked::Decrypt { key, wrapped, context } => {
                 let request = client.decrypt().ciphertext_blob(blob(wrapped)?).key_id(key.as_str());
-                let answer = request.set_encryption_context(pairs(context)).send().await.map_err(failure)?;
+                let answer =
+                    request.set_encryption_context(pairs(context)).send().await.map_err(|error| self.failure(error))?;
                 opened(answer.plaintext, answer.key_id)
             }
             Asked::ReEncrypt { from, wrapped, to, context } => {
                 let request = client.re_encrypt().ciphertext_blob(blob(wrapped)?).source_key_id(from.as_str());
                 let request = request.set_source_encryption_context(pairs(context)).destination_key_id(to.as_str());
                 let answer = request.set_destination_encryption_context(pairs(context)).send().await;
-                let answer = answer.map_err(failure)?;
+                let answer = answer.map_err(|error| self.failure(error))?;
                 sealed(answer.ciphertext_blob, answer.key_id)
             }
             Asked::Encrypt { key, context } => {
                 let request = client.encrypt().plaintext(Blob::new(secret)).key_id(key.as_str());
-                let answer = request.set_encryption_context(pairs(context)).send().await.map_err(failure)?;
+                let answer =
+                    request.set_encryption_context(pairs(context)).send().await.map_err(|error| self.failure(error))?;
                 sealed(answer.ciphertext_blob, answer.key_id)
             }
         }
@@ -141,7 +145,8 @@ impl<'a> Prepared<'a> {
             None => TrustStore::default(),
         };
         let tls = TlsContext::builder().with_trust_store(trusted).build();
-        let tls = tls.map_err(|error| KmsError::Unreachable(chain(&error)))?;
+        let file = &self.settings.ca_file;
+        let tls = tls.map_err(|error| KmsError::Misconfigured { text: chain(&error), file: file.clone() })?;
         let provider = Provider::Rustls(CryptoMode::Ring);
         Ok(Builder::new().tls_provider(provider).tls_context(tls).build_https())
     }
@@ -166,7 +171,8 @@ impl<'a> Prepared<'a> {
             None => {
                 let mut metadata = aws_config::imds::Client::builder().configure(&config);
                 if let Some(endpoint) = &settings.metadata_endpoint {
-                    metadata = metadata.endpoint(endpoint).map_err(|error| KmsError::Unreachable(chain(&*error)))?;
+                    let bad = |error: BoxError| KmsError::Misconfigured { text: chain(&*error), file: None };
+                    metadata = metadata.endpoint(endpoint).map_err(bad)?;
                 }
                 let provider = ImdsCredentialsProvider::builder().configure(&config).imds_client(metadata.build());
                 SharedCredentialsProvider::new(provider.build())
@@ -182,23 +188,27 @@ impl<'a> Prepared<'a> {
 
 /// The text of a file of credentials, which is nobody else's.
 fn secrets(path: &Path) -> Result<String, KmsError> {
-    let file = |error: io::Error| KmsError::Unreachable(format!("the credentials {}: {error}", path.display()));
-    let mut opened = open(path).map_err(file)?;
-    let facts = opened.metadata().map_err(file)?;
+    let bad = |why: String| wrong(path, format!("the credentials {}: {why}", path.display()));
+    let mut opened = open(path).map_err(|error| bad(error.to_string()))?;
+    let facts = opened.metadata().map_err(|error| bad(error.to_string()))?;
     let judged = settings::judge_credentials(&facts, Uid::effective().as_raw());
-    judged.map_err(|why| KmsError::Unreachable(format!("the credentials {} are refused: it {why}", path.display())))?;
+    judged.map_err(|why| bad(format!("the file {why}")))?;
     let mut text = String::new();
-    opened.read_to_string(&mut text).map_err(file)?;
+    opened.read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
     Ok(text)
 }
 
 /// The certificates in a file, which are some.
 fn certificates(path: &Path) -> Result<Vec<u8>, KmsError> {
-    let bad = |why: String| KmsError::Unreachable(format!("the certificates {}: {why}", path.display()));
+    let bad = |why: String| wrong(path, format!("the certificates {}: {why}", path.display()));
     let mut bytes = Vec::new();
     open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|error| bad(error.to_string()))?;
     settings::judge_certificates(&bytes).map_err(bad)?;
     Ok(bytes)
+}
+
+fn wrong(file: &Path, text: String) -> KmsError {
+    KmsError::Misconfigured { text, file: Some(file.to_owned()) }
 }
 
 /// Whatever lies there must be a file: a pipe would be waited for.
@@ -284,17 +294,56 @@ fn lacking(member: &str) -> KmsError {
     KmsError::BadAnswer(format!("it has no {member}"))
 }
 
-/// What stopped a call, by fault.
-fn failure<E: ProvideErrorMetadata + Error + 'static, R: Status + std::fmt::Debug + 'static>(
-    error: SdkError<E, R>,
-) -> KmsError {
-    match &error {
-        SdkError::ServiceError(service) => of_service(service.raw().code(), service.err()),
-        SdkError::TimeoutError(_) => KmsError::Unreachable(format!("no answer in time: {}", chain(&error))),
-        _ => match foreign(&error) {
-            Some(what) => KmsError::BadAnswer(what),
-            None => KmsError::Unreachable(chain(&error)),
-        },
+impl Prepared<'_> {
+    /// What stopped a call, by fault.
+    fn failure<E: ProvideErrorMetadata + Error + 'static, R: Status + std::fmt::Debug + 'static>(
+        &self,
+        error: SdkError<E, R>,
+    ) -> KmsError {
+        match &error {
+            SdkError::ServiceError(service) => of_service(service.raw().code(), service.err()),
+            SdkError::TimeoutError(_) => KmsError::Unreachable(format!("no answer in time: {}", chain(&error))),
+            _ => self.on_the_way(&error),
+        }
+    }
+
+    /// What kept a call from its answer.
+    fn on_the_way(&self, error: &(dyn Error + 'static)) -> KmsError {
+        if let Some(what) = foreign(error) {
+            return KmsError::BadAnswer(what);
+        }
+        let text = chain(error);
+        let credentials = &self.settings.credentials_file;
+        match causes(error).find_map(CredentialsFault::of) {
+            Some(CredentialsFault::Invalid) => KmsError::Misconfigured { text, file: credentials.clone() },
+            // Instance metadata that are not reached are told as this, too.
+            Some(CredentialsFault::Lacking) if credentials.is_some() => {
+                KmsError::Misconfigured { text, file: credentials.clone() }
+            }
+            Some(CredentialsFault::RoleRefused) => KmsError::Misconfigured { text, file: None },
+            _ => KmsError::Unreachable(text),
+        }
+    }
+}
+
+/// Why there are no credentials, where waiting does not bring them.
+enum CredentialsFault {
+    Invalid,
+    Lacking,
+    RoleRefused,
+}
+
+impl CredentialsFault {
+    fn of(cause: &(dyn Error + 'static)) -> Option<Self> {
+        if let Some(SdkError::ServiceError(said)) = cause.downcast_ref::<SdkError<AssumeRoleError>>() {
+            let refused = matches!(of_service(said.raw().code(), said.err()), KmsError::Refused { .. });
+            return refused.then_some(Self::RoleRefused);
+        }
+        match cause.downcast_ref()? {
+            CredentialsError::InvalidConfiguration(_) => Some(Self::Invalid),
+            CredentialsError::CredentialsNotLoaded(_) => Some(Self::Lacking),
+            _ => None,
+        }
     }
 }
 
@@ -333,14 +382,13 @@ fn of_service(status: u16, error: &(impl ProvideErrorMetadata + Error + 'static)
 
 /// What is wrong with the answer, where what failed is not the way to it.
 fn foreign(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if cause.is::<Foreign>() || cause.is::<LengthLimitError>() {
-            return Some(cause.to_string());
-        }
-        next = cause.source();
-    }
-    None
+    let strange = |cause: &&(dyn Error + 'static)| cause.is::<Foreign>() || cause.is::<LengthLimitError>();
+    causes(error).find(strange).map(ToString::to_string)
+}
+
+/// `error`, and what is behind it.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
 }
 
 /// What `error` says, and what is behind it, each once.

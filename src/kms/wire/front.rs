@@ -126,7 +126,11 @@ fn failure(error: &KmsError, id: Uuid) -> Response<Bytes> {
         KmsError::Refused { exception, message } | KmsError::Throttled { exception, message } => {
             (StatusCode::BAD_REQUEST, exception.as_str(), message.as_str())
         }
-        KmsError::Unreachable(_) | KmsError::BadAnswer(_) | KmsError::NoLockedMemory(_) => {
+        KmsError::Unreachable(_)
+        | KmsError::BadAnswer(_)
+        | KmsError::Misconfigured { .. }
+        | KmsError::NoCaller(_)
+        | KmsError::NoLockedMemory(_) => {
             error!(%error, request = %id, "a request to the KMS failed inside");
             let text = "The request was rejected because an internal exception occurred. The request can be retried.";
             (StatusCode::INTERNAL_SERVER_ERROR, "KMSInternalException", text)
