@@ -258,6 +258,14 @@ pub const KMS_CALLS_AT_ONCE: usize = 8;
 /// Calls to one KMS that were given up and have not returned: each is a thread. Past it, nothing more is asked of it.
 pub const KMS_CALLS_LEFT_BEHIND: isize = 64;
 
+/// Bytes that a process which makes one call to a KMS may have written into its memory: what STS, instance metadata or the KMS
+/// itself answers, however long, fills no machine.
+pub const KMS_CALL_MEMORY: u64 = 256 << 20;
+
+/// Bytes of a KMS's own words that are told on, and of what else is said of a failure: in JSON they are six times that at the
+/// most, and have to go into [`HSM_MESSAGE_MAX`].
+pub const KMS_TEXT_MAX: usize = 4096;
+
 /// One call to a KMS is given up by then, and tried again while the attach's own deadline lasts.
 pub const KMS_CALL_DEADLINE: Duration = Duration::from_secs(10);
 

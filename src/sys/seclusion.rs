@@ -16,6 +16,14 @@ pub(crate) fn refuse_descriptors() -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, 0, 0)?)
 }
 
+/// From here on this process has so much memory of its own to write into, and ends where it asks for more.
+///
+/// # Errors
+/// Where the system does not let it.
+pub(crate) fn bound_memory(bytes: u64) -> io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
+}
+
 /// All memory of this process stays out of swap, what it gets later too; pages come into being when they are used, as ever.
 ///
 /// # Errors

@@ -80,6 +80,45 @@ fn a_refusal_is_told_to_the_letter_and_asked_once() {
 }
 
 #[test]
+fn a_refusal_with_far_too_long_a_text_is_a_refusal_all_the_same() {
+    let world = World::new(20);
+    // Three bytes, none of them at a limit; and what JSON writes in six.
+    for letter in ["\u{20ac}", "\\u0001"] {
+        let text = letter.repeat(9000);
+        let body = format!("{{\"__type\": \"DisabledException\", \"message\": \"{text}\"}}");
+        let (error, asked) = world.refused(raw(400, JSON, &body), (5, "attach.kms.disabled"));
+        assert_eq!(asked, 1);
+        assert!(error["message"].as_str().is_some_and(|text| (4000..5000).contains(&text.len())), "it is cut");
+    }
+}
+
+#[test]
+fn an_answer_of_sts_without_end_ends_the_call_and_not_the_machine() {
+    let (files, server) = (Files::new(), Server::start());
+    files.credentials("AKIAAAAAAAAAAAAAAAAA", SECRET);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let sts = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1 << 14]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n");
+            // No more than that, where nothing else ends it: then it is silent.
+            let piece = vec![b' '; 1 << 20];
+            let whole = (0..1024).all(|_| stream.write_all(&piece).is_ok());
+            if whole {
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            }
+        }
+    });
+    let role = format!("role = \"arn:aws:iam::123456789012:role/envol\"\nsts_endpoint = \"{sts}\"\n");
+    let timings = "[timings]\nattach_deadline_s = 8\n";
+    let daemon = files.daemon(&format!("{timings}{}{role}", section(&files, server.endpoint())));
+    let error = daemon.refused(6, ["volume", "create", "db", "--size", "8M", "--kms", "far", "--key", KEY]);
+    assert!(daemon.log().contains("memory allocation of"), "{error}: {}", daemon.log());
+    assert!(server.requests().is_empty());
+}
+
+#[test]
 fn a_wrong_clock_is_named_and_asked_once() {
     let world = World::new(20);
     let message =

@@ -164,6 +164,7 @@ impl Drop for Calls {
 /// One call: the settings from standard input, the rest from the first message of the stream to the answer.
 fn run_call(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
+    seclusion::bound_memory(limits::KMS_CALL_MEMORY)?;
     let mut stream = UnixStream::from(seclusion::socket_of_stdout()?);
     let settings: Settings = serde_json::from_reader(io::stdin().lock())?;
     let memory = words.next().as_deref().and_then(OsStr::to_str).and_then(KeyMemoryChoice::named);

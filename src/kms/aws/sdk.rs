@@ -1,7 +1,8 @@
 //! One call, through AWS's client: prepared while files can be read, made once the process is confined.
 //!
-//! One try, without the client's own repetitions; an answer is at most 64 KiB, and no redirect is followed. Nothing comes from the environment, which is empty. Errors are sorted by fault here, and carry AWS's
-//! exception and text to the letter.
+//! One try, without the client's own repetitions; an answer of the KMS is at most 64 KiB, whatever else is read is bounded by
+//! the memory of this process, and no redirect of the KMS's is followed. Nothing comes from the environment, which is empty.
+//! Errors are sorted by fault here, and carry AWS's exception and text to the letter, up to 4 KiB of it.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -169,7 +170,7 @@ impl<'a> Prepared<'a> {
                 SharedCredentialsProvider::new(provider.build())
             }
             None => {
-                let mut metadata = aws_config::imds::Client::builder().configure(&config);
+                let mut metadata = aws_config::imds::Client::builder().configure(&config).max_attempts(1);
                 if let Some(endpoint) = &settings.metadata_endpoint {
                     let bad = |error: BoxError| KmsError::Misconfigured { text: chain(&*error), file: None };
                     metadata = metadata.endpoint(endpoint).map_err(bad)?;
@@ -358,6 +359,9 @@ impl Status for aws_sdk_kms::config::http::HttpResponse {
     }
 }
 
+/// Bytes in the name of an exception; AWS's longest has about forty.
+const EXCEPTION_MAX: usize = 128;
+
 /// Exceptions that say: later.
 const THROTTLES: [&str; 5] =
     ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"];
@@ -367,8 +371,8 @@ const FAILURES: [&str; 4] =
     ["KMSInternalException", "DependencyTimeoutException", "KeyUnavailableException", "ServiceUnavailableException"];
 
 fn of_service(status: u16, error: &(impl ProvideErrorMetadata + Error + 'static)) -> KmsError {
-    let message = error.message().unwrap_or_default().to_owned();
-    match error.code() {
+    let message = cut(error.message().unwrap_or_default().to_owned());
+    match error.code().filter(|code| code.len() <= EXCEPTION_MAX) {
         Some(code) if status == 429 || THROTTLES.contains(&code) => {
             KmsError::Throttled { exception: code.to_owned(), message }
         }
@@ -391,6 +395,12 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     std::iter::successors(Some(error), |&cause| cause.source())
 }
 
+/// So much of `text` as is told on.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(limits::KMS_TEXT_MAX));
+    text
+}
+
 /// What `error` says, and what is behind it, each once.
 fn chain(error: &dyn Error) -> String {
     let mut texts: Vec<String> = Vec::new();
@@ -402,5 +412,5 @@ fn chain(error: &dyn Error) -> String {
         let Some(cause) = next else { break };
         (text, next) = (cause.to_string(), cause.source());
     }
-    texts.join(": ")
+    cut(texts.join(": "))
 }
