@@ -6,8 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use hyper::Uri;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
 /// A KMS that speaks AWS's protocol, as the configuration names it.
@@ -43,13 +41,23 @@ pub enum BadEndpoint {
 }
 
 /// Whether `pem` is at least one certificate, and nothing that looks like one and is none; else why not.
+#[cfg(feature = "aws")]
 pub(crate) fn judge_certificates(pem: &[u8]) -> Result<(), String> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
     if roots.is_empty() { Err("no certificate is in it".to_owned()) } else { Ok(()) }
+}
+
+/// Nothing that a build without AWS's client has a use for.
+#[cfg(not(feature = "aws"))]
+pub(crate) fn judge_certificates(_: &[u8]) -> Result<(), String> {
+    Err("this envol was built without the kind aws (cargo feature `aws`)".to_owned())
 }
 
 /// Who may do what with a file of secrets beside its owner: its group may read it, as it may a credential of systemd's.
