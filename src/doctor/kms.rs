@@ -1,13 +1,16 @@
 //! KMSs that are not envol's own: whether the files that their sections name can be used. None is called, and credentials
 //! are not read: only what their directory says of them.
 
+use std::ffi::CString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use nix::unistd::{self, Gid, User};
+
 use super::domain_key::{AS_ROOT, user};
 use super::{Check, Finding, Wanted};
-use crate::kms::aws::{Settings, judge_certificates, judge_credentials};
+use crate::kms::aws::{Settings, is_readable_by, judge_certificates, judge_credentials};
 
 /// One finding for each.
 pub(super) fn kmses(wanted: &Wanted) -> Vec<Finding> {
@@ -24,10 +27,22 @@ fn kms(name: &str, settings: &Settings, user: u32) -> Finding {
 
 fn credentials(name: &str, file: &Path, user: u32) -> Result<(), Finding> {
     let facts = fs::metadata(file).map_err(|error| unreadable(name, file, &error))?;
-    judge_credentials(&facts, user).map_err(|why| {
+    let readable =
+        || is_readable_by(&facts, user, &groups(user)).then_some(()).ok_or("cannot be read by the daemon's user");
+    judge_credentials(&facts, user).and_then(|()| readable()).map_err(|why| {
         let found = format!("{name}: the file of credentials {} {why}", file.display());
         Check::Kms.missing(found).remedy(format!("chown it to the daemon's user, chmod 0600 {}", file.display()))
     })
+}
+
+/// The groups of `user`; none where the system does not know that user.
+fn groups(user: u32) -> Vec<u32> {
+    let known = User::from_uid(user.into()).ok().flatten();
+    let groups = known.and_then(|known| {
+        let name = CString::new(known.name).ok()?;
+        unistd::getgrouplist(&name, known.gid).ok()
+    });
+    groups.into_iter().flatten().map(Gid::as_raw).collect()
 }
 
 fn certificates(name: &str, file: &Path) -> Result<(), Finding> {

@@ -112,6 +112,21 @@ fn doctor_looks_at_the_files_that_a_section_names_and_reads_no_secret() {
     chmod(&credentials, 0o644);
     let exposed = found();
     assert!(exposed["found"].as_str().is_some_and(|text| text.contains("by others")), "{exposed}");
+    chmod(&credentials, 0o600);
+    if nix::unistd::geteuid().is_root() {
+        // The daemon is somebody else then, who owns its directory.
+        let nobody = nix::unistd::User::from_name("nobody").expect("asked").expect("there is one");
+        std::fs::create_dir_all(files.path("state")).expect("made");
+        nix::unistd::chown(&files.path("state"), Some(nobody.uid), None).expect("root may");
+        assert!(found()["found"].as_str().is_some_and(|text| text.contains("cannot be read")), "{}", found());
+        chmod(&credentials, 0o640);
+        assert_eq!(found()["state"], "missing", "it is another group's");
+        nix::unistd::chown(&credentials, None, Some(nobody.gid)).expect("root may");
+        assert_eq!(found()["state"], "fine", "{}", found());
+        chmod(&credentials, 0o600);
+        nix::unistd::chown(&credentials, Some(nobody.uid), None).expect("root may");
+        assert_eq!(found()["state"], "fine", "{}", found());
+    }
     std::fs::remove_file(&credentials).expect("there");
     assert_eq!(found()["state"], "missing");
 }

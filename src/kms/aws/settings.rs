@@ -76,6 +76,12 @@ pub(crate) fn judge_credentials(facts: &Metadata, user: u32) -> Result<(), &'sta
     }
 }
 
+/// Whether `user`, who is in `groups`, can read a file, by what its directory says of it.
+pub(crate) fn is_readable_by(facts: &Metadata, user: u32, groups: &[u32]) -> bool {
+    let (owner, group) = (facts.mode() & 0o400 != 0, facts.mode() & 0o040 != 0);
+    user == 0 || if facts.uid() == user { owner } else { group && groups.contains(&facts.gid()) }
+}
+
 /// What an endpoint comes to.
 struct Endpoint {
     port: u16,
