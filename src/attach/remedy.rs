@@ -117,7 +117,8 @@ fn of_another_kms(name: &VolumeName, key: &KeyName, error: &KmsError) -> String 
             "`aws kms cancel-key-deletion --key-id {key}`, then enable-key, then attach: past its date the data is lost"
         ),
         "AccessDeniedException" => {
-            format!("allow kms:Decrypt on {key} to whom the KMS's section in the configuration names")
+            let action = action_in(message).unwrap_or("kms:Decrypt");
+            format!("allow {action} on {key} to whom the KMS's section in the configuration names")
         }
         "InvalidSignatureException" | "RequestExpired" => {
             "set this machine's clock (`timedatectl`), and check the secret of the access key".into()
@@ -128,6 +129,13 @@ fn of_another_kms(name: &VolumeName, key: &KeyName, error: &KmsError) -> String 
         "InvalidCiphertextException" | "IncorrectKeyException" => of_kms(name, key, error),
         _ => format!("`aws kms describe-key --key-id {key}` shows the key's state there"),
     }
+}
+
+/// The action that AWS says was denied: `... is not authorized to perform: kms:Encrypt on ...`.
+fn action_in(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("to perform: ")?;
+    let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != ':').unwrap_or(rest.len());
+    Some(&rest[..end]).filter(|action| action.starts_with("kms:"))
 }
 
 fn of_volume(name: &VolumeName, error: &VolumeError) -> String {

@@ -59,7 +59,11 @@ const JSON: &str = "application/x-amz-json-1.1";
 fn a_refusal_is_told_to_the_letter_and_asked_once() {
     let world = World::new(20);
     for (exception, message, code) in [
-        ("AccessDeniedException", "User: u is not authorized to perform: kms:Decrypt", "attach.kms.access_denied"),
+        (
+            "AccessDeniedException",
+            "User: u is not authorized to perform: kms:ReEncryptFrom on resource: k",
+            "attach.kms.access_denied",
+        ),
         ("DisabledException", "arn:aws:kms:r:1:key/k is disabled.", "attach.kms.disabled"),
         ("KMSInvalidStateException", "arn:aws:kms:r:1:key/k is pending deletion.", "attach.kms.pending_deletion"),
         ("KMSInvalidStateException", "arn:aws:kms:r:1:key/k is unavailable.", "attach.kms.unavailable"),
@@ -70,6 +74,9 @@ fn a_refusal_is_told_to_the_letter_and_asked_once() {
         let (error, asked) = world.refused(Act::Refuse(400, exception, message), (5, code));
         assert_eq!((text(&error, "kms_exception"), asked), (exception, 1));
         assert!(text(&error, "message").contains(message), "{error}");
+        if exception == "AccessDeniedException" {
+            assert!(text(&error, "remedy").contains("allow kms:ReEncryptFrom on"), "{error}");
+        }
         let events = world.daemon.envol(["events", "--json"]).stdout;
         let last = String::from_utf8(events).expect("text").lines().last().map(serde_json::from_str);
         let last: serde_json::Value = last.expect("an event").expect("JSON");

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Fault, absolute_path, region};
-use crate::kms::aws::{self, Settings};
+use crate::kms::aws::{self, BadEndpoint, Settings};
 
 /// The section that the embedded KMS has where no other is configured.
 const EMBEDDED: &str = "embedded";
@@ -122,7 +122,7 @@ impl WrittenKms {
         let insecure_http = self.insecure_http.is_some_and(Spanned::into_inner);
         let endpoint = |url: Option<Spanned<String>>| url.map(|url| judged_url(url, insecure_http)).transpose();
         if let Some(metadata) = &self.metadata_endpoint {
-            judge_url(metadata, true)?;
+            told(metadata, Settings::judge_metadata(metadata.get_ref()))?;
         }
         Ok(Settings {
             region: region(written)?,
@@ -142,6 +142,9 @@ fn judged_url(url: Spanned<String>, insecure_http: bool) -> Result<String, Fault
 }
 
 fn judge_url(url: &Spanned<String>, insecure_http: bool) -> Result<(), Fault> {
-    let judged = Settings::judge_endpoint(url.get_ref(), insecure_http);
+    told(url, Settings::judge_endpoint(url.get_ref(), insecure_http))
+}
+
+fn told(url: &Spanned<String>, judged: Result<(), BadEndpoint>) -> Result<(), Fault> {
     judged.map_err(|bad| Fault::at(url, format!("{} {bad}", url.get_ref())))
 }

@@ -2,6 +2,7 @@
 //! that calls.
 
 use std::fs::Metadata;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -38,6 +39,9 @@ pub enum BadEndpoint {
     /// Data keys would cross a network in clear.
     #[error("is not on this machine, and http is not encrypted: use https, or say insecure_http = true")]
     InClear,
+    /// Credentials would cross a network in clear.
+    #[error("is neither on this machine nor link-local, where instance metadata is: use https")]
+    FarMetadata,
 }
 
 /// Whether `pem` is at least one certificate, and nothing that looks like one and is none; else why not.
@@ -87,6 +91,17 @@ struct Endpoint {
     port: u16,
     encrypted: bool,
     local: bool,
+    link_local: bool,
+}
+
+/// Where AWS has instance metadata for IPv6; it is no link-local address.
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address == METADATA_V6,
+    }
 }
 
 impl Endpoint {
@@ -98,10 +113,12 @@ impl Endpoint {
             _ => return None,
         };
         let host = url.host()?.trim_matches(['[', ']']);
-        let local = host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+        let address: Option<IpAddr> = host.parse().ok();
+        let local = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+        let link_local = address.is_some_and(is_link_local);
         let bare = matches!(url.path(), "" | "/") && url.query().is_none() && !url.authority()?.as_str().contains('@');
         let port = url.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
-        bare.then_some(Self { port, encrypted, local })
+        bare.then_some(Self { port, encrypted, local, link_local })
     }
 }
 
@@ -113,6 +130,16 @@ impl Settings {
     pub fn judge_endpoint(url: &str, insecure_http: bool) -> Result<(), BadEndpoint> {
         let endpoint = Endpoint::of(url).ok_or(BadEndpoint::NotAnEndpoint)?;
         if endpoint.encrypted || endpoint.local || insecure_http { Ok(()) } else { Err(BadEndpoint::InClear) }
+    }
+
+    /// Judges the URL of instance metadata, which answer credentials.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn judge_metadata(url: &str) -> Result<(), BadEndpoint> {
+        let endpoint = Endpoint::of(url).ok_or(BadEndpoint::NotAnEndpoint)?;
+        let near = endpoint.local || endpoint.link_local;
+        if endpoint.encrypted || near { Ok(()) } else { Err(BadEndpoint::FarMetadata) }
     }
 
     /// Where the KMS is, for people.
@@ -167,6 +194,23 @@ mod tests {
             assert_eq!(Settings::judge_endpoint(url, false), expected, "{url}");
         }
         assert_eq!(Settings::judge_endpoint("http://kms.example.com", true), Ok(()));
+    }
+
+    #[test]
+    fn credentials_of_the_machine_cross_no_network_in_clear() {
+        for (url, expected) in [
+            ("http://169.254.169.254", Ok(())),
+            ("http://[fd00:ec2::254]", Ok(())),
+            ("http://[fe80::1]:8080", Ok(())),
+            ("http://127.0.0.1:1338", Ok(())),
+            ("https://metadata.example.com", Ok(())),
+            ("http://metadata.example.com", Err(BadEndpoint::FarMetadata)),
+            ("http://10.0.0.1", Err(BadEndpoint::FarMetadata)),
+            ("http://[fd00:ec2::255]", Err(BadEndpoint::FarMetadata)),
+            ("169.254.169.254", Err(BadEndpoint::NotAnEndpoint)),
+        ] {
+            assert_eq!(Settings::judge_metadata(url), expected, "{url}");
+        }
     }
 
     #[test]
