@@ -217,7 +217,7 @@ impl Config {
         Engine::choose(self.cipher).map_err(refused)
     }
 
-    fn of(text: &str, path: &Path, options: Options) -> Result<Self, ConfigError> {
+    pub(super) fn of(text: &str, path: &Path, options: Options) -> Result<Self, ConfigError> {
         let in_file = |Fault { span, reason }| {
             let before = &text.as_bytes()[..span.start.min(text.len())];
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();

@@ -160,6 +160,21 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "aws")]
+    fn the_daemon_itself_connects_nowhere_whatever_it_is_configured_to_have_called() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = crate::daemon::Options {
+            state_dir: Some(dir.path().join("state")),
+            socket: Some(dir.path().join("control.sock")),
+            ..crate::daemon::Options::default()
+        };
+        let text = "[nbd]\nlisten = [\"127.0.0.1:10809\"]\n[kms.far]\nkind = \"aws\"\nregion = \"us-east-1\"\n";
+        let config = Config::of(text, Path::new("envol.toml"), options).expect("well written");
+        let reachable = reachable(&config);
+        assert_eq!((reachable.ports, reachable.connected), (vec![10809], vec![]));
+    }
+
+    #[test]
     fn what_is_missing_ends_the_start_only_where_all_is_required() {
         let lacking =
             |asked| Confined { asked, reached: Vec::new(), missing: vec!["seccomp: none".to_owned()] }.judge();

@@ -1,8 +1,9 @@
 //! Volumes of envol's own KMS, served by another process over the wire: the whole story, beside volumes of the embedded
 //! one.
 
+use crate::server::{Act, Server};
 use crate::support::{Daemon, command, have, must, random_file};
-use crate::world::{Files, create, section, state, text};
+use crate::world::{Files, SECRET, create, section, state, text};
 
 /// A KMS served alone, and a daemon with volumes whose configuration names it.
 struct World {
@@ -195,7 +196,35 @@ fn no_credentials_and_no_process_are_left_of_a_call() {
 }
 
 #[test]
-fn the_daemon_itself_connects_nowhere() {
+fn a_process_that_calls_is_confined_while_it_waits_for_its_answer() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let (files, server) = (Files::new(), Server::start());
+    files.credentials("AKIAAAAAAAAAAAAAAAAA", SECRET);
+    let text =
+        format!("hardening = \"require\"\n[timings]\nattach_deadline_s = 3\n{}", section(&files, server.endpoint()));
+    let daemon = &files.daemon(&text);
+    create(daemon, "db", "alias/volumes");
+    server.act(Act::Silent);
+    let (parent, _) = parent_of(daemon);
+    std::thread::scope(|scope| {
+        let attach = scope.spawn(|| daemon.envol(["attach", "db"]));
+        while server.requests().is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let (call, line) = processes_under(parent).pop().expect("it waits for its answer");
+        assert_eq!(line.trim_end(), "envol-kms-call auto require");
+        let status = std::fs::read_to_string(format!("/proc/{call}/status")).expect("root reads it");
+        for expected in ["Seccomp:\t2", "NoNewPrivs:\t1"] {
+            assert!(status.lines().any(|line| line == expected), "{expected}: {status}");
+        }
+        assert_eq!(attach.join().expect("no panic").status.code(), Some(6), "nothing came");
+    });
+}
+
+#[test]
+fn a_daemon_confined_altogether_has_volumes_of_another_kms() {
     let World { daemon, .. } = &World::new("hardening = \"require\"\n");
     let reached = daemon.json(["status"])["hardening"]["reached"].to_string();
     assert!(reached.contains("landlock") && reached.contains("seccomp"), "{reached}");
