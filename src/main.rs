@@ -7,9 +7,6 @@ use envol::cli::{self, Cli, Command, DaemonArgs, Global, KmsCommand, LogFormat, 
 use envol::control::api::Problem;
 use envol::daemon;
 
-/// Where the KMS alone is served, unless something else is said.
-const KMS_ADDRESS: &str = "127.0.0.1:4599";
-
 fn main() -> ExitCode {
     if let Some(code) = daemon::run_as_named() {
         return code;
@@ -44,10 +41,9 @@ fn run_daemon(global: &Global, args: DaemonArgs) -> u8 {
 
 /// The KMS alone is the daemon without volumes.
 fn run_kms(global: &Global, args: ServeArgs) -> u8 {
-    let somewhere = !args.listen.is_empty() || !args.insecure_listen.is_empty();
     let options = daemon::Options {
         kms_alone: true,
-        kms_listen: if somewhere { args.listen } else { vec![KMS_ADDRESS.to_owned()] },
+        kms_listen: args.listen,
         kms_insecure_listen: args.insecure_listen,
         passphrase_file: args.passphrase_file,
         log_format: args.log_format.map(log_format),

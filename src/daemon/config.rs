@@ -30,6 +30,14 @@
 //! [kms.embedded]                         # the name that volumes remember
 //! kind = "embedded"
 //! passphrase_file = "/run/keys/envol"    # the domain key follows from the passphrase in it (mode 0600)
+//! listen = ["127.0.0.1:4599"]            # AWS's protocol, in clear: loopback, or the path of a unix socket
+//! insecure_listen = []                   # anywhere, in clear
+//! tls_listen = ["0.0.0.0:4600"]          # anywhere, behind TLS
+//! tls_certificate = "/etc/envol/kms.pem" # the chain, as PEM
+//! tls_key = "/etc/envol/kms.key"         # mode 0600
+//! delay_ms = 0                           # to rehearse a slow KMS: every request waits so long,
+//! throttle_every = 3                     # one that throttles: every third request is refused,
+//! consistency_delay_ms = 0               # and AWS's eventual consistency: what changed is seen so much later
 //!
 //! [kms.frankfurt]                        # another KMS: AWS's, or whatever speaks its protocol
 //! kind = "aws"
@@ -54,6 +62,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub(super) use self::kms::Served;
 use self::kms::{Kmses, WrittenKms};
 use super::{LogFormat, Options};
 use crate::block::engine::Choice;
@@ -84,8 +93,8 @@ pub(super) struct Config {
     pub(super) insecure_listen: Vec<SocketAddr>,
     /// Memory for NBD requests in flight.
     pub(super) in_flight: ByteCount,
-    /// Where the KMS is served in AWS's protocol, and whether beyond loopback is meant.
-    pub(super) kms_listen: Vec<(Address, bool)>,
+    /// How the KMS is served in AWS's protocol, and where.
+    pub(super) served: Served,
     /// Whether there are no volumes.
     pub(super) kms_alone: bool,
     /// What computes the cipher, where the environment names nothing.
@@ -255,8 +264,11 @@ impl Config {
             true => ("--listen", "--insecure-listen"),
             false => ("--kms-listen", "--kms-insecure-listen"),
         };
-        self.kms_listen = addresses(listen, &options.kms_listen, false)?;
-        self.kms_listen.extend(addresses(insecure, &options.kms_insecure_listen, true)?);
+        self.served.listen.extend(addresses(listen, &options.kms_listen, false)?);
+        self.served.listen.extend(addresses(insecure, &options.kms_insecure_listen, true)?);
+        if options.kms_alone && self.served.listen.is_empty() && self.served.tls_listen.is_empty() {
+            self.served.listen = addresses(listen, &[KMS_ADDRESS.to_owned()], false)?;
+        }
         self.log_format = options.log_format.unwrap_or(self.log_format);
         self.check_addresses()?;
         Ok(self)
@@ -274,6 +286,8 @@ impl Config {
     }
 }
 
+/// Where a KMS alone is served, unless something else is said.
+const KMS_ADDRESS: &str = "127.0.0.1:4599";
 const NOT_LOOPBACK: &str = "is not a loopback address, and NBD is not encrypted: see insecure_listen";
 const TWICE: &str = "is named twice";
 
@@ -281,7 +295,7 @@ impl Written {
     fn judge(self) -> Result<Config, Fault> {
         let in_flight = self.nbd.in_flight()?;
         let (listen, insecure_listen) = self.nbd.judge()?;
-        let Kmses { embedded: kms, passphrase_file, aws } = kms::judge(self.kms)?;
+        let Kmses { embedded: kms, passphrase_file, served, aws } = kms::judge(self.kms)?;
         Ok(Config {
             state_dir: self.state_dir.map(absolute_path).transpose()?.unwrap_or_default(),
             socket: self.socket.map(absolute_path).transpose()?.unwrap_or_default(),
@@ -295,7 +309,7 @@ impl Written {
             listen,
             insecure_listen,
             in_flight,
-            kms_listen: Vec::new(),
+            served,
             kms_alone: false,
             cipher: self.data_path.cipher.map_or(Ok(Engine::fastest()), cipher)?,
             timings: self.timings.judge(),
@@ -452,6 +466,11 @@ mod tests {
             ("[kms.a]\nkind = \"embedded\"\npath = \"/x\"", 3),
             ("[kms.a]\nkind = \"embedded\"\nregion = \"us-east-1\"", 3),
             ("[kms.a]\nkind = \"aws\"", 1),
+            ("[kms.a]\nkind = \"embedded\"\nlisten = [\"10.0.0.1:1\"]", 3),
+            ("[kms.a]\nkind = \"embedded\"\nlisten = [\"kms.sock\"]", 3),
+            ("[kms.a]\nkind = \"embedded\"\ntls_listen = [\"0.0.0.0:1\"]", 3),
+            ("[kms.a]\nkind = \"embedded\"\nthrottle_every = 0", 3),
+            ("[kms.a]\nkind = \"aws\"\nregion = \"r\"\nlisten = [\"127.0.0.1:1\"]", 4),
             ("[kms.a]\nkind = \"aws\"\nregion = \"US East\"", 3),
             ("[kms.a]\nkind = \"aws\"\nregion = \"r\"\npassphrase_file = \"/x\"", 4),
             ("[kms.a]\nkind = \"aws\"\nregion = \"r\"\nendpoint = \"http://kms.example.com\"", 4),

@@ -106,12 +106,13 @@ fn reachable(config: &Config) -> Reachable {
     let mut sockets = vec![config.socket.clone()];
     let mut ports: Vec<u16> =
         config.listen.iter().chain(&config.insecure_listen).map(std::net::SocketAddr::port).collect();
-    for (address, _) in &config.kms_listen {
+    for (address, _) in &config.served.listen {
         match address {
             Address::Unix(path) => sockets.push(path.clone()),
-            Address::Tcp(address) => ports.push(address.port()),
+            Address::Tcp(address) | Address::Tls(address) => ports.push(address.port()),
         }
     }
+    ports.extend(config.served.tls_listen.iter().map(std::net::SocketAddr::port));
     let sockets = sockets.iter().filter_map(|path| path.parent()).map(Path::to_owned).collect();
     // Who holds a file, what lies on a device: the kernel tells it there; loop devices are asked what is behind them.
     let read = ["/proc", "/sys"].into_iter().map(PathBuf::from).chain(loop_devices()).collect();

@@ -83,6 +83,9 @@ pub enum DaemonError {
         /// Why not.
         source: wire::ListenError,
     },
+    /// Caller: the certificate or the key that the KMS is to be served with.
+    #[error("TLS for the KMS")]
+    Tls(#[from] wire::TlsError),
     /// The embedded KMS.
     #[error("the embedded KMS")]
     Kms(#[source] OpenError),
@@ -122,13 +125,14 @@ impl DaemonError {
             | Self::Engine(_)
             | Self::KeyMemory { .. }
             | Self::NotHardened(_)
+            | Self::Tls(_)
             | Self::UnsafeStateDir(_)
             | Self::Inherited { .. } => 2,
             Self::AnotherDaemon(_) | Self::SocketInUse(_) => 4,
             Self::Listen { source, .. } => of_listening(source),
             Self::KmsListen { source, .. } => match source {
                 wire::ListenError::InUse => 4,
-                wire::ListenError::NotLoopback => 2,
+                wire::ListenError::NotLoopback | wire::ListenError::NoTls => 2,
                 wire::ListenError::System(source) => of_system(source),
             },
             Self::Socket { source, .. } => of_system(source),

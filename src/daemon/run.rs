@@ -56,6 +56,8 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     let hsm = Parent::start(config.key_memory, config.hardening, &domain_key(&config)).map_err(DaemonError::Hsm)?;
     let callers = start_callers(&config)?;
     choose_key_memory(&config)?;
+    // What they name need not be in reach later.
+    let tls = config.served.tls.as_ref().map(|(certificate, key)| wire::Tls::load(certificate, key)).transpose()?;
     let confined = confine(&config)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -65,7 +67,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
         .build()
         .map_err(DaemonError::Threads)?;
     let mut signals = Signals::new(&runtime).map_err(DaemonError::Threads)?;
-    let daemon = Daemon::start(&config, &runtime, (hsm, callers), &confined)?;
+    let daemon = Daemon::start(&config, &runtime, Brought { hsm, callers, tls }, &confined)?;
     daemon.say_ready(&config);
     if !config.kms_alone {
         daemon.registry.reattach_wanted();
@@ -129,6 +131,13 @@ impl Signals {
     }
 }
 
+/// What was made before the daemon was confined.
+struct Brought {
+    hsm: Parent,
+    callers: Option<Arc<aws::Parent>>,
+    tls: Option<wire::Tls>,
+}
+
 /// A daemon whose sockets listen.
 struct Daemon {
     registry: Arc<Registry>,
@@ -145,21 +154,17 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(
-        config: &Config,
-        runtime: &Runtime,
-        (hsm, callers): (Parent, Option<Arc<aws::Parent>>),
-        confined: &Confined,
-    ) -> Result<Self, DaemonError> {
+    fn start(config: &Config, runtime: &Runtime, brought: Brought, confined: &Confined) -> Result<Self, DaemonError> {
+        let Brought { hsm, callers, tls } = brought;
         let io = block::engine::choose(config.io)?;
         let state_dir = StateDir::claim(&config.state_dir)?;
         let keys = open_keys(config, hsm)?;
         let events = open_events(config)?;
         let registry = Registry::open(settings(config), kmses(config, &keys, callers), Arc::clone(&events))?;
-        let Sockets { control, kms, nbd, nbd_at } = Sockets::open(config)?;
+        let Sockets { control, kms, nbd, nbd_at } = Sockets::open(config, tls)?;
 
         let kms_at: Vec<String> = kms.iter().map(|listener| listener.address().to_string()).collect();
-        let kms = (!kms.is_empty()).then(|| wire::Server::start(Arc::clone(&keys), kms));
+        let kms = (!kms.is_empty()).then(|| wire::Server::start(Arc::clone(&keys), kms, config.served.rehearsal));
         let kms = kms.transpose().map_err(DaemonError::Threads)?;
         let nbd = Arc::new(Mutex::new(serve_nbd(config, nbd, &registry)?));
         let (stop, stopped) = watch::channel(false);
@@ -254,6 +259,7 @@ fn open_keys(config: &Config, hsm: Parent) -> Result<Arc<Embedded>, DaemonError>
     let identity = Identity { account: config.account.clone(), region: config.region.clone() };
     let hsm = Client::separate(hsm);
     let keys = Embedded::with_hsm(&kms_dir(config), hsm, identity, Arc::new(SystemTime::now));
+    let keys = keys.map(|keys| keys.with_consistency_delay(config.served.consistency_delay));
     keys.map(Arc::new).map_err(DaemonError::Kms)
 }
 

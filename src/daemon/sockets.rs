@@ -41,7 +41,7 @@ pub(super) struct Made(PathBuf);
 
 impl Sockets {
     /// Opens all sockets of `config`.
-    pub(super) fn open(config: &Config) -> Result<Self, DaemonError> {
+    pub(super) fn open(config: &Config, tls: Option<wire::Tls>) -> Result<Self, DaemonError> {
         let handed_over =
             inherited::take().map_err(|source| DaemonError::Inherited { name: "LISTEN_FDS".to_owned(), source })?;
         let mut inherited_control = None;
@@ -60,8 +60,12 @@ impl Sockets {
             Some(descriptor) => ControlSocket::inherited(descriptor)?,
             None => ControlSocket::make(config)?,
         };
-        let kms = config.kms_listen.iter().map(|(address, insecure)| open_kms(address, *insecure));
-        let kms = kms.collect::<Result<_, _>>()?;
+        let kms = config.served.listen.iter().map(|(address, insecure)| open_kms(address, *insecure));
+        let mut kms: Vec<_> = kms.collect::<Result<_, _>>()?;
+        for (address, tls) in config.served.tls_listen.iter().zip(tls.into_iter().cycle()) {
+            let failed = |source| DaemonError::KmsListen { at: address.to_string(), source };
+            kms.push(wire::Listener::bind_tls(*address, tls).map_err(failed)?);
+        }
         let mut sockets = Self { control, kms, nbd: Vec::new(), nbd_at: Vec::new() };
         if !config.kms_alone {
             sockets.open_nbd(config, inherited_nbd)?;
@@ -167,9 +171,9 @@ pub(super) fn make_directories(config: &Config) -> Result<(), DaemonError> {
     if std::env::var_os("LISTEN_FDS").is_none() {
         make_directory(&config.socket)?;
     }
-    let mut of_kms = config.kms_listen.iter().filter_map(|(address, _)| match address {
+    let mut of_kms = config.served.listen.iter().filter_map(|(address, _)| match address {
         wire::Address::Unix(path) => Some(path),
-        wire::Address::Tcp(_) => None,
+        wire::Address::Tcp(_) | wire::Address::Tls(_) => None,
     });
     of_kms.try_for_each(|path| make_directory(path))
 }

@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "the shared support starts and signals processes")]
 
 mod audit;
+#[path = "../support/authority.rs"]
+mod authority;
 mod cli;
 mod model;
 mod operations;
@@ -9,4 +11,5 @@ mod refusals;
 mod signatures;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod world;

@@ -40,8 +40,8 @@ pub struct DaemonArgs {
     /// on a loopback TCP address, or on a unix socket. Requests must be signed: see envol kms access-key
     #[arg(long, value_name = "ADDR")]
     pub kms_listen: Vec<String>,
-    /// The same on any TCP address (repeatable). There is no TLS:
-    /// whoever listens on the way sees data keys and plaintexts
+    /// The same on any TCP address in clear (repeatable): whoever listens on the way sees data keys and plaintexts.
+    /// tls_listen in the configuration is for TLS
     #[arg(long, value_name = "ADDR")]
     pub kms_insecure_listen: Vec<String>,
     /// Derive the embedded KMS's domain key from the passphrase in this file (mode 0600), or behind this pipe

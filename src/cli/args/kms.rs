@@ -56,8 +56,8 @@ pub struct ServeArgs {
     /// [default: 127.0.0.1:4599]
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
-    /// Serve on any TCP address (repeatable). Requests are signed, but there is no TLS:
-    /// whoever listens on the way sees data keys and plaintexts
+    /// Serve on any TCP address in clear (repeatable). Requests are signed, but whoever listens on the way sees data keys and
+    /// plaintexts: tls_listen in the configuration is for TLS
     #[arg(long, value_name = "ADDR")]
     pub insecure_listen: Vec<String>,
     /// Derive the domain key from the passphrase in this file (mode 0600), or behind this pipe:

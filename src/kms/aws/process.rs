@@ -24,7 +24,6 @@ use super::settings::Settings;
 use crate::kms::{DataKey, KmsError, frame};
 use crate::limits;
 use crate::sys::channel::Channel;
-use crate::sys::confinement::{self, Reachable};
 use crate::sys::hardening::{self, Hardening};
 use crate::sys::locked::{self, KeyMemoryChoice};
 use crate::sys::seclusion;
@@ -47,6 +46,7 @@ const CALL_MAX: usize = 256;
 const LOOKING: Duration = Duration::from_secs(1);
 
 /// Where names and certificates are looked up: the C library's files and plugins, and the system's certificates.
+#[cfg(feature = "aws")]
 const LOOKED_UP: [&str; 13] = [
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -183,6 +183,7 @@ fn run_call(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
 
 #[cfg(feature = "aws")]
 fn call(settings: &Settings, (asked, secret): (&Asked, &[u8]), hardening: Hardening, stream: &UnixStream) -> Outcome {
+    use crate::sys::confinement::{self, Reachable};
     let prepared = super::sdk::Prepared::of(settings)?;
     let read = LOOKED_UP.iter().map(Into::into).collect();
     let reachable = Reachable { read, connected: settings.ports(), ..Reachable::default() };

@@ -157,6 +157,7 @@ impl Settings {
     }
 
     /// The TCP ports that a call needs to connect to.
+    #[cfg(any(feature = "aws", test))]
     pub(super) fn ports(&self) -> Vec<u16> {
         let of = |url: &Option<String>, own| {
             url.as_deref().map_or(Some(own), |url| Endpoint::of(url).map(|endpoint| endpoint.port))

@@ -78,7 +78,10 @@ impl Embedded {
         let others_may_read = self.order.read();
         let carried_out = self.carry_out(slice::from_ref(call), now, |trail| {
             passed?;
-            work(&self.store.view()?, trail)
+            match call.caller.request {
+                Some(_) => self.past.see(|| self.store.view(), |view| work(view, trail)),
+                None => work(&self.store.view()?, trail),
+            }
         });
         drop(others_may_read);
         self.answer(slice::from_ref(call), carried_out)
@@ -104,7 +107,10 @@ impl Embedded {
         let alone = self.order.write();
         let carried_out = self.carry_out(calls, now, |trail| {
             passed?;
-            self.store.change(|tables| work(tables, trail))
+            let before = (!self.past.delay().is_zero()).then(|| self.store.view()).transpose()?;
+            let changed = self.store.change(|tables| work(tables, trail))?;
+            before.into_iter().for_each(|before| self.past.note(before));
+            Ok(changed)
         });
         drop(alone);
         self.answer(calls, carried_out)

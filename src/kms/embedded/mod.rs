@@ -23,6 +23,7 @@ mod lists;
 mod mac;
 mod operation;
 mod passphrase;
+mod past;
 mod refusal;
 mod regions;
 mod rotation;
@@ -54,7 +55,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
@@ -64,6 +65,7 @@ use crate::sys::locked::LockingFailed;
 use audit::AuditLog;
 use hsm::{Hsm, HsmError};
 use last_use::LastUses;
+use past::Past;
 use regions::Regions;
 use store::Store;
 
@@ -228,6 +230,8 @@ pub struct Embedded {
     dir: PathBuf,
     /// The same account in other regions, as far as they have been asked for.
     regions: Regions,
+    /// Changes that signed requests do not see yet.
+    past: Past,
 }
 
 impl Embedded {
@@ -262,8 +266,14 @@ impl Embedded {
         let last_uses = Arc::new(LastUses::load(Arc::clone(&store), &audit)?);
         let next_due = Mutex::new(call::next_due(&store.view()?)?);
         let (dir, order, regions) = (dir.to_owned(), RwLock::new(()), Regions::default());
-        let hsm = Arc::new(hsm);
-        Ok(Self { store, hsm, audit, identity, clock, order, next_due, last_uses, dir, regions })
+        let (hsm, past) = (Arc::new(hsm), Past::default());
+        Ok(Self { store, hsm, audit, identity, clock, order, next_due, last_uses, dir, regions, past })
+    }
+
+    /// The same, in which a change is seen by signed requests only after `delay`: a rehearsal of AWS's eventual consistency.
+    #[must_use]
+    pub fn with_consistency_delay(self, delay: Duration) -> Self {
+        Self { past: Past::of(delay), ..self }
     }
 
     /// Opens the store of the same KMS in `dir`, which is there, with other keys.
@@ -281,6 +291,7 @@ impl Embedded {
             last_uses: Arc::clone(&self.last_uses),
             dir: dir.to_owned(),
             regions: Regions::default(),
+            past: Past::of(self.past.delay()),
         })
     }
 

@@ -19,6 +19,7 @@ use super::input::Input;
 use super::model::{Operation, Wrong};
 use super::operations;
 use super::refusal::{invalid, invalid_signature, unknown_operation, unreadable, unrecognized_client, unsupported};
+use super::rehearsal::throttling;
 use super::sigv4::Claim;
 use crate::kms::KmsError;
 use crate::kms::embedded::{Embedded, Region, SignedRequest};
@@ -36,6 +37,8 @@ pub(super) struct Whole {
     pub(super) body: Bytes,
     /// Where it came from.
     pub(super) source: String,
+    /// Whether a rehearsal has it refused.
+    pub(super) throttled: bool,
 }
 
 /// A request whose signature holds.
@@ -91,6 +94,9 @@ fn serve(home: &Arc<Embedded>, authenticated: Authenticated, whole: &Whole) -> R
     let operation = target.and_then(|target| target.strip_prefix(TARGET)).and_then(Operation::named);
     let operation = operation.ok_or_else(unknown_operation)?;
     let outcome = read(operation, &mut request, &whole.body).and_then(|input| {
+        if whole.throttled {
+            return Err(throttling());
+        }
         let handler = operations::handler(operation.name).ok_or_else(|| unsupported(operation.name))?;
         let kms = home.in_region(&region, &request, operation.name)?;
         handler(&kms, &request, &input)

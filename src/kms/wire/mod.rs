@@ -2,18 +2,22 @@
 //!
 //! A request is authenticated (`sigv4`), read and judged by the service model (`model`), carried out by the embedded KMS
 //! in the region that it is signed for (`front`, `operations`), and answered. `server` owns sockets, connections and
-//! their bounds. What is the same as AWS, what differs and what is left out stands in `src/kms/KMS.md`.
+//! their bounds, `tls` what encrypts them. What is the same as AWS, what differs and what is left out stands in `src/kms/KMS.md`.
 
 mod front;
 mod input;
 pub mod model;
 mod operations;
 mod refusal;
+mod rehearsal;
 mod server;
 pub mod sigv4;
+mod tls;
 
 pub use operations::served;
+pub use rehearsal::Rehearsal;
 pub use server::{Address, BadAddress, ListenError, Listener, Server};
+pub use tls::{Tls, TlsError};
 
 use std::time::SystemTime;
 

@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -27,6 +27,8 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::front::{self, Whole};
+use super::rehearsal::{Counted, Rehearsal};
+use super::tls::Tls;
 use crate::kms::embedded::Embedded;
 use crate::limits;
 use crate::sync::Arc;
@@ -45,6 +47,8 @@ const HEADERS_MAX: usize = 64;
 pub enum Address {
     /// A TCP address.
     Tcp(SocketAddr),
+    /// A TCP address behind TLS.
+    Tls(SocketAddr),
     /// A unix socket.
     Unix(PathBuf),
 }
@@ -69,6 +73,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Tls(address) => write!(f, "https://{address}"),
             Self::Unix(path) => write!(f, "{}", path.display()),
         }
     }
@@ -82,6 +87,9 @@ pub enum ListenError {
         "it is not a loopback address, and what is sent there is not encrypted: the option for insecure addresses allows it"
     )]
     NotLoopback,
+    /// There is no certificate to serve with.
+    #[error("there is no certificate for it")]
+    NoTls,
     /// Somebody listens there.
     #[error("it is in use")]
     InUse,
@@ -97,7 +105,7 @@ pub struct Listener {
 }
 
 enum Socket {
-    Tcp(std::net::TcpListener),
+    Tcp(std::net::TcpListener, Option<Tls>),
     Unix(std::os::unix::net::UnixListener, Made),
 }
 
@@ -128,8 +136,10 @@ impl Listener {
                 let socket = std::net::TcpListener::bind(at).map_err(in_use)?;
                 socket.set_nonblocking(true)?;
                 let address = Address::Tcp(socket.local_addr()?);
-                Ok(Self { socket: Socket::Tcp(socket), address })
+                Ok(Self { socket: Socket::Tcp(socket, None), address })
             }
+            // Nobody but `bind_tls` has what it takes.
+            Address::Tls(_) => Err(ListenError::NoTls),
             Address::Unix(path) => {
                 let socket = unix_socket::listen(path).map_err(in_use)?;
                 socket.set_nonblocking(true)?;
@@ -137,6 +147,20 @@ impl Listener {
                 Ok(Self { socket, address: address.clone() })
             }
         }
+    }
+
+    /// Listens at `at`, anywhere, behind `tls`.
+    ///
+    /// # Errors
+    /// [`ListenError`]
+    pub fn bind_tls(at: SocketAddr, tls: Tls) -> Result<Self, ListenError> {
+        let listener = Self::bind(&Address::Tcp(at), true)?;
+        Ok(match listener {
+            Self { socket: Socket::Tcp(socket, _), address: Address::Tcp(at) } => {
+                Self { socket: Socket::Tcp(socket, Some(tls)), address: Address::Tls(at) }
+            }
+            listener => listener,
+        })
     }
 
     /// Where it listens: the port that the system chose, where it was asked to.
@@ -158,27 +182,30 @@ struct Door {
     kms: Arc<Embedded>,
     places: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
+    rehearsal: Rehearsal,
+    counted: Arc<Counted>,
 }
 
 impl Server {
-    /// Serves `kms` at `listeners`.
+    /// Serves `kms` at `listeners`, so slowly and so unwillingly as `rehearsal` says.
     ///
     /// # Errors
     /// Where threads or sockets fail.
-    pub fn start(kms: Arc<Embedded>, listeners: Vec<Listener>) -> io::Result<Self> {
+    pub fn start(kms: Arc<Embedded>, listeners: Vec<Listener>, rehearsal: Rehearsal) -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(THREADS).max_blocking_threads(AT_ONCE).thread_name("kms").enable_all();
         let runtime = builder.build()?;
         let (stop, stopped) = watch::channel(false);
-        let door = Door { kms, places: Arc::new(Semaphore::new(limits::KMS_CONNECTIONS_MAX)), stop: stopped };
+        let places = Arc::new(Semaphore::new(limits::KMS_CONNECTIONS_MAX));
+        let door = Door { kms, places, stop: stopped, rehearsal, counted: Arc::default() };
         let mut accepting = JoinSet::new();
         let inside = runtime.enter();
         for listener in listeners {
             let door = door.clone();
             match listener.socket {
-                Socket::Tcp(socket) => {
+                Socket::Tcp(socket, tls) => {
                     let socket = TcpListener::from_std(socket)?;
-                    accepting.spawn_on(accept_tcp(socket, door), &Handle::current());
+                    accepting.spawn_on(accept_tcp(socket, tls, door), &Handle::current());
                 }
                 Socket::Unix(socket, made) => {
                     let socket = UnixListener::from_std(socket)?;
@@ -203,7 +230,7 @@ impl Server {
     }
 }
 
-async fn accept_tcp(socket: TcpListener, door: Door) {
+async fn accept_tcp(socket: TcpListener, tls: Option<Tls>, door: Door) {
     let mut connections = JoinSet::new();
     while let Some(accepted) = door.next(socket.accept()).await {
         if let Some((permit, (stream, peer))) = door.admit(accepted).await {
@@ -211,7 +238,11 @@ async fn accept_tcp(socket: TcpListener, door: Door) {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "a connection to the KMS cannot be hurried");
             }
-            connections.spawn(door.clone().converse(stream, peer.ip().to_string(), permit));
+            let (door, peer) = (door.clone(), peer.ip().to_string());
+            match tls.clone() {
+                Some(tls) => connections.spawn(door.converse_behind(tls, stream, peer, permit)),
+                None => connections.spawn(door.converse(stream, peer, permit)),
+            };
         }
         while connections.try_join_next().is_some() {}
     }
@@ -270,13 +301,29 @@ impl Door {
         }
     }
 
+    /// Once the client agrees to TLS.
+    async fn converse_behind(self, tls: Tls, stream: TcpStream, source: String, permit: OwnedSemaphorePermit) {
+        let mut stop = self.stop.clone();
+        let agreed = tokio::select! {
+            agreed = tls.accept(stream) => agreed,
+            () = stopped(&mut stop) => return,
+        };
+        match agreed {
+            Ok(stream) => self.converse(stream, source, permit).await,
+            Err(error) => debug!(%error, source, "a client of the KMS does not agree to TLS"),
+        }
+    }
+
     async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         self,
         stream: S,
         source: String,
         permit: OwnedSemaphorePermit,
     ) {
-        let service = service_fn(|request| answer(Arc::clone(&self.kms), source.clone(), request));
+        let service = service_fn(|request| {
+            let answered = answer(&self, source.clone(), request);
+            async { Ok::<_, Infallible>(answered.await) }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits::KMS_READ_DEADLINE)
@@ -299,19 +346,18 @@ impl Door {
     }
 }
 
-async fn answer(
-    kms: Arc<Embedded>,
-    source: String,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(door: &Door, source: String, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    sleep(door.rehearsal.delay).await;
+    let kms = Arc::clone(&door.kms);
     let (head, body) = request.into_parts();
     let whole = timeout(limits::KMS_READ_DEADLINE, Limited::new(body, limits::KMS_BODY_MAX).collect()).await;
     let refused = match whole {
         Ok(Ok(body)) if head.method == Method::POST && head.uri.path() == "/" && head.uri.query().is_none() => {
-            let whole = Whole { headers: head.headers, body: body.to_bytes(), source };
+            let throttled = door.counted.is_throttled(&door.rehearsal);
+            let whole = Whole { headers: head.headers, body: body.to_bytes(), source, throttled };
             let answered = tokio::task::spawn_blocking(move || front::answer(&kms, &whole)).await;
             match answered {
-                Ok(response) => return Ok(response.map(Full::new)),
+                Ok(response) => return response.map(Full::new),
                 Err(_) => front::refuse(StatusCode::INTERNAL_SERVER_ERROR, "KMSInternalException"),
             }
         }
@@ -324,7 +370,7 @@ async fn answer(
     };
     let mut refused = refused.map(Full::new);
     refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    Ok(refused)
+    refused
 }
 
 #[cfg(test)]
