@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use envol::cli::{self, Cli, Command, DaemonArgs, Global, KmsCommand, LogFormat, ServeArgs, Task};
+use envol::cli::{self, Cli, Command, DaemonArgs, Global, KmsBackupArgs, KmsCommand, LogFormat, ServeArgs, Task};
 use envol::control::api::Problem;
 use envol::daemon;
 
@@ -19,6 +19,8 @@ fn main() -> ExitCode {
         }
         Ok(Cli { global, command: Command::Kms(KmsCommand::Zeroize(args)) }) => cli::run(&global, Task::Zeroize(args)),
         Ok(Cli { global, command: Command::Kms(KmsCommand::Initialise) }) => cli::run(&global, Task::Initialise),
+        Ok(Cli { global, command: Command::Kms(KmsCommand::Backup(args)) }) => run_backup(&global, &args),
+        Ok(Cli { global, command: Command::Kms(KmsCommand::Restore(args)) }) => run_restore(&global, &args),
         Ok(Cli { global, command: Command::Doctor }) => run_doctor(&global),
         Ok(Cli { global, command: Command::Task(task) }) => cli::run(&global, task),
         Err(code) => code,
@@ -50,6 +52,37 @@ fn run_kms(global: &Global, args: ServeArgs) -> u8 {
         ..options(global)
     };
     finish(global, daemon::run(options))
+}
+
+/// Whoever asks for it reads the domain key, which no daemon hands out.
+fn run_backup(global: &Global, args: &KmsBackupArgs) -> u8 {
+    let options = daemon::Options { passphrase_file: args.domain_passphrase_file.clone(), ..options(global) };
+    match daemon::back_up(options, &backup_asked(args)) {
+        Ok(done) => {
+            let (file, bytes) = (done.file.display(), done.bytes);
+            cli::tell(global, &done, &format!("{file} holds the KMS and {}: {bytes} bytes\n", done.domain_key))
+        }
+        Err(error) => cli::fail(global, &daemon_problem(&error)),
+    }
+}
+
+fn run_restore(global: &Global, args: &KmsBackupArgs) -> u8 {
+    match daemon::restore(options(global), &backup_asked(args)) {
+        Ok(done) => {
+            let text = format!(
+                "{} has the KMS of {}; the domain key is in {}. Next: envol daemon, then envol volume add PATH\n",
+                done.state_dir.display(),
+                done.file.display(),
+                done.domain_key
+            );
+            cli::tell(global, &done, &text)
+        }
+        Err(error) => cli::fail(global, &daemon_problem(&error)),
+    }
+}
+
+fn backup_asked(args: &KmsBackupArgs) -> daemon::BackupAsked {
+    daemon::BackupAsked { file: args.file.clone(), passphrase_file: args.passphrase_file.clone() }
 }
 
 /// What the daemon would be told is known to the daemon's part alone.
@@ -94,6 +127,7 @@ fn daemon_problem(error: &daemon::DaemonError) -> Problem {
     let (code, remedy) = match exit_code {
         2 => ("daemon.configuration", "correct the options or the configuration file; see envol daemon --help"),
         4 => ("daemon.conflict", "use the daemon that runs, or another --state-dir and --socket"),
+        7 => ("kms.backup", "give the passphrase that it was sealed under, or a backup that is whole"),
         8 => ("daemon.storage", "see that the state directory can be written to and that its disk is well"),
         _ => ("daemon.failed", "see the log above for what came before"),
     };

@@ -17,7 +17,7 @@ mod scene;
 
 use clap::Parser;
 
-pub use args::{Cli, Command, DaemonArgs, Global, KmsCommand, LogFormat, ServeArgs, Task};
+pub use args::{Cli, Command, DaemonArgs, Global, KmsBackupArgs, KmsCommand, LogFormat, ServeArgs, Task};
 pub use bench::BenchFailure;
 pub use error::CliError;
 
@@ -48,6 +48,15 @@ pub fn run(global: &Global, task: Task) -> u8 {
 pub fn doctor(global: &Global, wanted: &Wanted) -> u8 {
     match run::doctor(global, wanted) {
         Ok(code) => code,
+        Err(error) if error.reader_has_gone() => 0,
+        Err(error) => fail(global, &error.problem()),
+    }
+}
+
+/// Prints `document`, or `text` that says the same, and gives the exit code.
+pub fn tell(global: &Global, document: &impl serde::Serialize, text: &str) -> u8 {
+    match render::Console::new(global.json).answer(document, |_| text.to_owned()) {
+        Ok(()) => 0,
         Err(error) if error.reader_has_gone() => 0,
         Err(error) => fail(global, &error.problem()),
     }

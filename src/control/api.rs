@@ -447,6 +447,13 @@ pub struct Status {
     pub traffic: Vec<Traffic>,
 }
 
+/// `POST /v1/kms/snapshot`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// A directory with a copy of the embedded KMS's store, for whoever asked to use and remove.
+    pub path: String,
+}
+
 /// A KMS that volumes can be under.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Kms {

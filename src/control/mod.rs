@@ -34,6 +34,7 @@ use crate::kms::embedded::Embedded;
 use crate::sync::Arc;
 
 pub(crate) use admission::Admission;
+pub(crate) use hsm::SNAPSHOT;
 pub(crate) use server::{Stop, serve};
 pub(crate) use view::rfc3339;
 

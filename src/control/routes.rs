@@ -193,6 +193,12 @@ fn of_aliases() -> Vec<Route> {
 fn of_hsm() -> Vec<Route> {
     let hsm = Shape::of::<api::Hsm>;
     vec![
+        Route::post(
+            "/v1/kms/snapshot",
+            "Copies the store of the embedded KMS into the state directory.",
+            hsm::snapshot,
+        )
+        .answers(Shape::of::<api::Snapshot>()),
         Route::post("/v1/kms/zeroize", "Ends the HSM; a domain key in a file is destroyed.", hsm::zeroize)
             .answers(hsm()),
         Route::post("/v1/kms/initialise", "Has the domain key of a zeroized HSM read again.", hsm::initialise)

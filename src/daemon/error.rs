@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::config::ConfigError;
 use crate::attach::AttachError;
 use crate::block::engine::EngineError;
-use crate::kms::embedded::OpenError;
+use crate::control::client::ClientError;
+use crate::kms::embedded::backup::BackupError;
+use crate::kms::embedded::{OpenError, StoreError};
 use crate::kms::wire;
 use crate::nbd::ListenError;
 use crate::sys::locked::{KeyMemoryChoice, LockingFailed};
@@ -86,6 +88,17 @@ pub enum DaemonError {
     /// Caller: the certificate or the key that the KMS is to be served with.
     #[error("TLS for the KMS")]
     Tls(#[from] wire::TlsError),
+    /// A backup of the embedded KMS.
+    #[error("the backup {path}")]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<BackupError>,
+    },
+    /// A daemon that was asked for something.
+    #[error(transparent)]
+    Asked(#[from] ClientError),
     /// The embedded KMS.
     #[error("the embedded KMS")]
     Kms(#[source] OpenError),
@@ -136,6 +149,13 @@ impl DaemonError {
                 wire::ListenError::System(source) => of_system(source),
             },
             Self::Socket { source, .. } => of_system(source),
+            Self::Backup { source, .. } => of_backup(source),
+            Self::Asked(source) => match source {
+                ClientError::Failed(problem) => problem.exit_code,
+                ClientError::NoDaemon(_) => 10,
+                ClientError::NotPermitted(_) => 9,
+                ClientError::Garbled(_) => 1,
+            },
             Self::StateDir { .. } | Self::Kms(_) | Self::Events { .. } => 8,
             Self::Volumes(source) => source.exit_code(),
             Self::Threads(_) | Self::Seal(_) | Self::Hsm(_) | Self::Callers(_) => 1,
@@ -148,6 +168,22 @@ fn of_listening(error: &ListenError) -> u8 {
         ListenError::InUse(_) => 4,
         ListenError::NotASocket(_) | ListenError::NotLoopback(_) | ListenError::NotListening => 2,
         ListenError::System(source) => of_system(source),
+    }
+}
+
+fn of_backup(error: &BackupError) -> u8 {
+    match error {
+        BackupError::NotABackup | BackupError::WrongPassphrase | BackupError::Damaged(_) => 7,
+        BackupError::Store(StoreError::OtherDomainKey) => 7,
+        BackupError::Occupied(_) => 4,
+        BackupError::DomainKey(_) | BackupError::NoLockedMemory(_) => 2,
+        BackupError::File { source, .. } => match source.kind() {
+            ErrorKind::NotFound => 3,
+            ErrorKind::AlreadyExists => 4,
+            ErrorKind::PermissionDenied => 9,
+            _ => 8,
+        },
+        BackupError::Store(_) | BackupError::Hsm(_) => 8,
     }
 }
 

@@ -4,6 +4,7 @@
 //! registry, sockets; ready once the sockets listen; only then are volumes attached again. Stop: sockets stop accepting,
 //! the registry drains, flushes and wipes, connections end, sockets are removed.
 
+mod backup;
 mod config;
 mod confine;
 mod error;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use crate::kms::aws;
 use crate::kms::embedded::hsm;
 
+pub use backup::{BackedUp, BackupAsked, back_up, restore};
 pub use error::DaemonError;
 pub use run::run;
 pub use wanted::wanted;

@@ -158,6 +158,7 @@ impl Daemon {
         let Brought { hsm, callers, tls } = brought;
         let io = block::engine::choose(config.io)?;
         let state_dir = StateDir::claim(&config.state_dir)?;
+        super::backup::clear(&config.state_dir);
         let keys = open_keys(config, hsm)?;
         let events = open_events(config)?;
         let registry = Registry::open(settings(config), kmses(config, &keys, callers), Arc::clone(&events))?;
@@ -240,7 +241,7 @@ fn kmses(config: &Config, keys: &Arc<Embedded>, callers: Option<Arc<aws::Parent>
 }
 
 /// Where the embedded KMS lies.
-fn kms_dir(config: &Config) -> PathBuf {
+pub(super) fn kms_dir(config: &Config) -> PathBuf {
     config.state_dir.join("kms")
 }
 

@@ -15,13 +15,17 @@ pub(super) const AS_ROOT: &str = "run envol doctor as root, or as the user that 
 
 /// The source that a daemon names.
 pub(super) fn said(serving: &Serving) -> Option<DomainKeySource> {
-    let text = serving.domain_key.as_str();
+    of(&serving.domain_key, &serving.state_dir)
+}
+
+/// The source that `text` names, of a daemon with this state directory.
+pub(super) fn of(text: &str, state_dir: &Path) -> Option<DomainKeySource> {
     let path = |name| text.strip_prefix(name).map(PathBuf::from);
     path("the file ")
-        .map(|path| DomainKeySource::File { path, store: serving.state_dir.join("kms") })
+        .map(|path| DomainKeySource::File { path, store: state_dir.join("kms") })
         .or_else(|| path("the credential ").map(|path| DomainKeySource::Credential { path }))
         .or_else(|| {
-            let stretching = serving.state_dir.join("domain.stretching");
+            let stretching = state_dir.join("domain.stretching");
             path("the passphrase in ").map(|from| DomainKeySource::Passphrase { from, stretching })
         })
 }

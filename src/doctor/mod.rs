@@ -15,7 +15,7 @@ mod space;
 mod swap;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -199,6 +199,11 @@ impl fmt::Display for State {
             Self::Missing => "missing",
         })
     }
+}
+
+/// Where a daemon with this state directory has its domain key from, by what it says in its status.
+pub fn domain_key_of(said: &str, state_dir: &Path) -> Option<DomainKeySource> {
+    domain_key::of(said, state_dir)
 }
 
 /// Looks at everything but the control socket; `serving` is the daemon that answers there.

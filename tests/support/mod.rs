@@ -55,6 +55,16 @@ impl Daemon {
         daemon
     }
 
+    /// One whose state directory `prepare` makes ready before it starts.
+    pub(crate) fn prepared(prepare: impl FnOnce(&Path)) -> Self {
+        let directory = Self::directory_in(&std::env::temp_dir());
+        prepare(&directory.path().join("state"));
+        let (arguments, environment) = (vec!["daemon".into()], Vec::new());
+        let mut daemon = Self { directory, under: Vec::new(), arguments, environment, process: None };
+        daemon.run();
+        daemon
+    }
+
     fn start_as(words: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = Self::directory_in(&std::env::temp_dir());
         let arguments = words.iter().map(ToString::to_string).collect();

@@ -25,6 +25,35 @@ pub enum KmsCommand {
     Zeroize(ZeroizeArgs),
     /// Start the HSM that was zeroized, with the domain key put back
     Initialise,
+    /// Write the KMS into one file, domain key and all, sealed under a passphrase; while it serves, too
+    Backup(KmsBackupArgs),
+    /// Put a KMS back from such a file, into a state directory that has none
+    Restore(KmsBackupArgs),
+}
+
+/// `kms backup` and `kms restore`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+A backup is made by this command, not by the daemon: it must be able to read the domain key (as root, or as the
+daemon's user) and has the daemon copy its store meanwhile. The passphrase is stretched by Argon2id in 64 MiB of locked
+memory (RLIMIT_MEMLOCK). What is sealed with it opens every volume of this KMS: keep it as you would keep a key.
+
+Restoring needs a state directory without a KMS, and no daemon in it. The domain key is its file domain.key then. Each
+volume is taken in with envol volume add.
+
+Examples:
+  envol kms backup /mnt/safe/kms.backup --passphrase-file /run/keys/backup
+  envol kms restore /mnt/safe/kms.backup --passphrase-file /run/keys/backup --state-dir /srv/envol")]
+pub struct KmsBackupArgs {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where its passphrase is: a file of mode 0600, or a pipe
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: PathBuf,
+    /// Where the passphrase is that the domain key follows from, where it does and the daemon read it from a pipe
+    #[arg(long, value_name = "FILE")]
+    pub domain_passphrase_file: Option<PathBuf>,
 }
 
 /// `kms zeroize`.

@@ -124,6 +124,14 @@ pub(super) fn fill(file: &mut File) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Writes `key` into the file `path`, durably, where there is none yet.
+pub(super) fn keep(path: &Path, key: &Secret<32>) -> io::Result<()> {
+    put_in_place(path, |file| {
+        file.write_all(key.expose())?;
+        file.sync_all()
+    })
+}
+
 /// The 32 bytes that `file` has left.
 pub(super) fn read(file: &mut File) -> io::Result<Secret<32>> {
     let mut key = Secret::zeroed().map_err(io::Error::other)?;

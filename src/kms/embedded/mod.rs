@@ -11,6 +11,7 @@ mod access_keys;
 mod admin;
 mod aliases;
 mod audit;
+pub mod backup;
 mod blob;
 mod call;
 mod caller;

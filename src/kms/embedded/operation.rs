@@ -41,7 +41,7 @@ operations! {
     Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext GenerateRandom GenerateMac VerifyMac
     GetKeyLastUsage GetParametersForImport ImportKeyMaterial DeleteImportedKeyMaterial DeleteExpiredKeyMaterial
     CreateAccessKey ListAccessKeys DeleteAccessKey LookupEvents
-    ZeroizeHsm InitialiseHsm GetAuditVerifyKey ForgetAuditVerifyKey
+    ZeroizeHsm InitialiseHsm BackUpKms GetAuditVerifyKey ForgetAuditVerifyKey
 }
 
 impl Operation {

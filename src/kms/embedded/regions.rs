@@ -40,6 +40,15 @@ impl Region {
     }
 }
 
+impl Regions {
+    /// Does `work` with the stores that are open, while no other is opened.
+    pub(super) fn hold<T>(&self, work: impl FnOnce(&[&store::Store]) -> T) -> T {
+        let open = self.0.lock();
+        let stores: Vec<&store::Store> = open.values().map(|region| &*region.store).collect();
+        work(&stores)
+    }
+}
+
 impl Embedded {
     /// This account's KMS in `region`, for `request` to do `operation`: one that has no keys yet is made if the caller
     /// has the right to that.

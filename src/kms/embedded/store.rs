@@ -171,7 +171,28 @@ pub(super) fn exists(dir: &Path) -> Result<bool, io::Error> {
     dir.join(FILE).try_exists()
 }
 
+/// Refuses a domain key that is not that of the store in `dir`, by its check value.
+pub(super) fn judge_domain_key(dir: &Path, check_value: &[u8; 32]) -> Result<(), StoreError> {
+    let path = dir.join(FILE);
+    if !path.try_exists()? {
+        return Err(StoreError::Foreign);
+    }
+    let store = Store(Builder::new().set_cache_size(limits::KEY_STORE_CACHE_BYTES).open(&path)?);
+    if store.check_value()? == *check_value { Ok(()) } else { Err(StoreError::OtherDomainKey) }
+}
+
 impl Store {
+    /// Does `work` while nobody writes into this store and the `others`.
+    pub(super) fn still<T>(&self, others: &[&Self], work: impl FnOnce() -> T) -> Result<T, StoreError> {
+        let alone = self.0.begin_write()?;
+        let done = match others {
+            [] => work(),
+            [next, rest @ ..] => next.still(rest, work)?,
+        };
+        alone.abort()?;
+        Ok(done)
+    }
+
     /// Opens the store in `dir`, or makes it.
     ///
     /// Without the HSM's `check_value`, whether the store belongs to the HSM is not known, and none is made.

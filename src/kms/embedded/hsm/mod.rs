@@ -28,6 +28,7 @@ pub use source::DomainKeySource;
 pub use protocol::Failure;
 
 pub(super) use client::{ImportedMaterial, Material};
+pub(super) use source::read_domain_key;
 
 use std::fmt;
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::kms::embedded::domain_key::{self, DomainKeyError};
 use crate::kms::embedded::passphrase;
@@ -82,6 +82,14 @@ impl DomainKeySource {
         }
     }
 
+    /// What is read.
+    fn place(&self) -> &Path {
+        match self {
+            Self::File { path, .. } | Self::Credential { path } => path,
+            Self::Passphrase { from, .. } => from,
+        }
+    }
+
     /// Whether it may lie on the standard input of the process.
     pub(super) fn may_be_stdin(&self) -> bool {
         matches!(self, Self::Passphrase { .. })
@@ -128,6 +136,13 @@ impl DomainKeySource {
             Self::Credential { .. } | Self::Passphrase { .. } => Ok(()),
         }
     }
+}
+
+/// The domain key of `source`, for whoever is allowed to read it and backs it up in a process of their own.
+pub(in crate::kms::embedded) fn read_domain_key(source: &DomainKeySource) -> Result<Secret<32>, DomainKeyError> {
+    let Opened { descriptor, words } = source.open(false, |_| Err(io::ErrorKind::NotFound.into()))?;
+    let failed = |error| DomainKeyError::File { path: source.place().to_owned(), source: error };
+    domain_key(descriptor, words.into_iter()).map_err(failed)
 }
 
 /// The domain key, in the HSM: what `given` and `words` make of it.
