@@ -62,8 +62,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-pub(super) use self::kms::Served;
 use self::kms::{Kmses, WrittenKms};
+pub(super) use self::kms::{OWNED, Served};
 use super::{LogFormat, Options};
 use crate::block::engine::Choice;
 use crate::crypto::xts::{Engine, EngineRefused, VARIABLE};
@@ -477,6 +477,7 @@ mod tests {
             ("[kms.a]\nkind = \"aws\"\nregion = \"r\"\nca_file = \"ca.pem\"", 4),
             ("[kms.\"a b\"]\nkind = \"aws\"\nregion = \"r\"", 1),
             ("[kms.embedded]\nkind = \"aws\"\nregion = \"r\"", 1),
+            ("[kms.aws-owned]\nkind = \"aws\"\nregion = \"r\"", 1),
             ("[data_path]\nio = \"uring\"", 2),
             ("[kms.a]\n", 1),
             ("[kms.a]\nkind = \"cloud\"", 2),

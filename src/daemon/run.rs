@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 use tracing::{info, warn};
 
-use super::config::Config;
+use super::config::{self, Config};
 use super::confine::{Confined, confine};
 use super::exports::Volumes;
 use super::sockets::{Made, Sockets};
@@ -27,7 +27,7 @@ use crate::crypto::xts::Engine;
 use crate::kms::Kms;
 use crate::kms::aws::{self, Aws};
 use crate::kms::embedded::hsm::{Client, DomainKeySource, Parent};
-use crate::kms::embedded::{Embedded, Identity};
+use crate::kms::embedded::{Embedded, Identity, Owned};
 use crate::kms::wire;
 use crate::nbd::{Bounds, Listener, Server};
 use crate::sync::{Arc, Mutex};
@@ -231,6 +231,7 @@ fn start_callers(config: &Config) -> Result<Option<Arc<aws::Parent>>, DaemonErro
 fn kmses(config: &Config, keys: &Arc<Embedded>, callers: Option<Arc<aws::Parent>>) -> KmsTable {
     let mut table = KmsTable::new();
     table.insert(config.kms.clone(), Arc::clone(keys) as Arc<dyn Kms>);
+    table.insert(config::OWNED.to_owned(), Arc::new(Owned::beside(Arc::clone(keys))));
     if let Some(parent) = callers {
         for name in config.aws.keys() {
             let kms = Aws::new(name.clone(), Arc::clone(&parent));

@@ -16,6 +16,7 @@ mod last_use;
 mod lists;
 mod mac;
 mod managed;
+mod owned;
 mod regions;
 mod rotation;
 mod store;

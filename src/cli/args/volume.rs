@@ -46,10 +46,12 @@ Examples:
   envol volume create db --size 500G --key alias/backups
   envol volume create disk --backing /dev/vdb --key alias/backups
   envol volume create db --size 500G --kms aws --key alias/volumes
+  envol volume create db --size 500G --kms aws-owned
 
 Sizes take K, M, G and T (binary). A file is thin: it takes what was written.
 A backing outside the state directory must be allowed by `volume_dirs` in the configuration.
-Without --key, the key is the managed alias/aws/ebs, which cannot be disabled or deleted.")]
+Without --key, the key is the managed alias/aws/ebs, which cannot be disabled or deleted. With --kms aws-owned it is one
+that AWS would own: in no list, in no audit log of yours, and nobody's here to control.")]
 pub struct CreateArgs {
     /// Its name: 1-64 of A-Z a-z 0-9 . _ -
     #[arg(value_name = "NAME")]

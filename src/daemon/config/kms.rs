@@ -16,6 +16,9 @@ use crate::kms::wire::{Address, BadAddress, Rehearsal};
 /// The section that the embedded KMS has where no other is configured.
 const EMBEDDED: &str = "embedded";
 
+/// The name of the KMS whose keys AWS owns, which is always there.
+pub(in crate::daemon) const OWNED: &str = "aws-owned";
+
 /// Bytes of a section's name: a header holds it.
 const NAME_MAX: usize = 64;
 
@@ -115,6 +118,9 @@ pub(super) fn judge(sections: BTreeMap<Spanned<String>, WrittenKms>) -> Result<K
 }
 
 fn judge_name(name: &Spanned<String>) -> Result<(), Fault> {
+    if name.get_ref() == OWNED {
+        return Err(Fault::at(name, "the KMS of keys that AWS owns has this name: choose another"));
+    }
     let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if (1..=NAME_MAX).contains(&name.get_ref().len()) && name.get_ref().bytes().all(word) {
         return Ok(());

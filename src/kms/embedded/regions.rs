@@ -40,7 +40,21 @@ impl Region {
     }
 }
 
+/// Under which name the KMS of AWS's own keys is open; no region is called so.
+const OWNED: &str = "/owned";
+
 impl Regions {
+    /// The KMS of AWS's own keys, opened by `open` where it is not.
+    pub(super) fn owned<E>(&self, open: impl FnOnce() -> Result<Arc<Embedded>, E>) -> Result<Arc<Embedded>, E> {
+        let mut known = self.0.lock();
+        if let Some(owned) = known.get(OWNED) {
+            return Ok(Arc::clone(owned));
+        }
+        let owned = open()?;
+        known.insert(OWNED.to_owned(), Arc::clone(&owned));
+        Ok(owned)
+    }
+
     /// Does `work` with the stores that are open, while no other is opened.
     pub(super) fn hold<T>(&self, work: impl FnOnce(&[&store::Store]) -> T) -> T {
         let open = self.0.lock();
