@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Daemon, ask, code};
 
 /// The API, as its users were promised it.
-const PROMISED: [(&str, &str); 44] = [
+const PROMISED: [(&str, &str); 45] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/events"),
@@ -43,6 +43,7 @@ const PROMISED: [(&str, &str); 44] = [
     ("delete", "/v1/aliases/{name}"),
     ("post", "/v1/kms/zeroize"),
     ("post", "/v1/kms/initialise"),
+    ("post", "/v1/kms/snapshot"),
     ("get", "/v1/access-keys"),
     ("post", "/v1/access-keys"),
     ("delete", "/v1/access-keys/{access_key}"),
