@@ -4,6 +4,7 @@
 
 mod crashes;
 mod defects;
+mod forgeries;
 mod golden;
 mod kms;
 mod records;

@@ -109,3 +109,19 @@ fn a_durable_request_costs_one_sync_however_many_parts_it_has() {
         assert!(zeroed.flush().is_err(), "the zeros have used the one sync");
     }
 }
+
+#[test]
+fn row_74_a_copy_under_the_same_data_key_shows_where_the_two_are_equal_and_nothing_else() {
+    let image = make(&spec(ID));
+    let [(one, mine), (other, theirs)] = [volume(&image), volume(&image)];
+    mine.write_at(ByteOffset::ZERO, &mut vec![3; SIZE], Durability::Cached).expect("writes");
+    let mut mixed = vec![3; SIZE];
+    mixed[4096..8192].fill(4);
+    theirs.write_at(ByteOffset::ZERO, &mut mixed, Durability::Cached).expect("writes");
+    let (one, other) = (one.contents(), other.contents());
+    let equal = |sector: usize| {
+        let range = DATA + sector * 4096..DATA + (sector + 1) * 4096;
+        one[range.clone()] == other[range]
+    };
+    assert_eq!((0..SIZE / 4096).filter(|sector| !equal(*sector)).collect::<Vec<_>>(), [1]);
+}

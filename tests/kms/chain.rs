@@ -481,3 +481,22 @@ fn whatever_a_sigkill_under_load_leaves_verifies_and_has_all_that_was_answered()
     }
     assert!(answered > KILLS, "there was load: {answered}");
 }
+
+#[test]
+fn a_clock_that_jumps_by_years_deletes_nothing_early_and_loses_no_call() {
+    let world = World::new();
+    let kms = world.open();
+    let key = take_key(&kms);
+    let made = kms.create_key(&caller(), "", None).expect("made");
+    kms.schedule_key_deletion(&caller(), &made.arn.clone().into(), 7).expect("scheduled");
+    world.set_back_days(3_650);
+    assert_eq!(kms.list_keys(&caller()).expect("listed").len(), 1);
+    world.pass_days(3_650 + 6);
+    assert_eq!(kms.list_keys(&caller()).expect("listed").len(), 1, "a day is left");
+    world.pass_days(3_650);
+    assert!(kms.list_keys(&caller()).expect("listed").is_empty());
+    drop(kms);
+    let report = judged(&log(&world), &key, None);
+    assert_eq!(report.finding, None, "what is chained is the order of the calls and not their times");
+    assert_eq!(names(&world).last().map(String::as_str), Some("ListKeys"));
+}

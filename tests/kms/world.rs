@@ -48,6 +48,10 @@ impl World {
         self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    pub(crate) fn set_back_days(&self, days: u64) {
+        self.seconds.fetch_sub(days * 86_400, Ordering::SeqCst);
+    }
+
     pub(crate) fn try_open(&self) -> Result<Embedded, OpenError> {
         Embedded::open(&self.dir(), &self.domain_key(), identity(), self.clock())
     }
