@@ -208,6 +208,16 @@ impl Fault {
     }
 }
 
+impl ConfigError {
+    /// The line of the file that is wrong, from 1.
+    pub(super) fn line(&self) -> Option<usize> {
+        match self {
+            Self::Line { line, .. } => Some(*line),
+            _ => None,
+        }
+    }
+}
+
 impl Config {
     /// What `options` and the file they name say.
     pub(super) fn load(options: Options) -> Result<Self, ConfigError> {
@@ -218,6 +228,11 @@ impl Config {
             std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
         let path = path.clone();
         Self::of(&text, &path, options)
+    }
+
+    /// What `options` and this text say.
+    pub(super) fn read(text: &str, options: Options) -> Result<Self, ConfigError> {
+        Self::of(text, Path::new(""), options)
     }
 
     /// Settles what computes the cipher in this process: the environment's word, else the configuration's.

@@ -10,6 +10,8 @@ mod confine;
 mod error;
 mod exports;
 mod logging;
+#[doc(hidden)]
+pub mod micro;
 mod run;
 mod sockets;
 mod state_dir;

@@ -1,11 +1,15 @@
-//! What `benches/requests.rs` may reach of the requests' way: their numbers and layouts stay private to the server.
+//! What `benches/requests.rs` may reach of the requests' way, and the fuzz targets of the handshake: their numbers and
+//! layouts stay private to the server.
 //!
 //! Nothing here is part of the library's interface; nothing else uses it.
 
+use super::Exports;
 use super::errno::Errno;
+use super::handshake::{Handshake, Step};
 use super::reply::Pending;
 use super::request::{self, Terms, Verdict};
 use super::wire::{self, RequestHeader, command, command_flag};
+use crate::sync::Arc;
 use crate::units::ByteCount;
 
 /// Bytes of a request's header.
@@ -33,6 +37,43 @@ impl Agreed {
     pub fn new(size: ByteCount, structured: bool) -> Self {
         Self(Terms { size, read_only: false, structured, base_allocation: structured })
     }
+}
+
+/// How a handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It did not: more is waited for.
+    Open,
+    /// The server closes.
+    Closed,
+    /// With an export.
+    Entered,
+}
+
+/// What a client that sends `pieces`, one after the other, is answered behind the greeting, how much of what it sent was
+/// taken, and how it ends: with the loop of a connection, without its socket.
+pub fn handshake(exports: Arc<dyn Exports>, pieces: &[&[u8]]) -> (Vec<u8>, usize, Ended) {
+    let mut handshake = Handshake::new(exports, false);
+    let (mut input, mut answered, mut taken) = (Vec::new(), Vec::new(), 0);
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            let before = answered.len();
+            let (length, step) = handshake.advance(&input, &mut answered);
+            input.drain(..length);
+            taken += length;
+            match step {
+                Step::More if answered.len() > before => {}
+                Step::More => break,
+                Step::Close => return (answered, taken, Ended::Closed),
+                Step::Enter(entry) => {
+                    handshake.admit(&entry, &mut answered);
+                    return (answered, taken, Ended::Entered);
+                }
+            }
+        }
+    }
+    (answered, taken, Ended::Open)
 }
 
 /// The header of a request for `length` bytes at `offset`.

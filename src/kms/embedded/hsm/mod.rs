@@ -10,6 +10,8 @@ mod cipher;
 mod client;
 mod import;
 mod kept;
+#[doc(hidden)]
+pub mod micro;
 mod parent;
 mod process;
 mod protocol;
