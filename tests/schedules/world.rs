@@ -113,7 +113,8 @@ impl World {
         std::fs::create_dir_all(&settings.state_dir).expect("made");
         let events = settings.state_dir.join("events.ndjson");
         let events = EventLog::open(events, &settings.account, &settings.region).expect("opens");
-        let table: KmsTable = BTreeMap::from([("embedded".to_owned(), Arc::new(MemoryKms::sealing("embedded", 100)) as _)]);
+        let table: KmsTable =
+            BTreeMap::from([("embedded".to_owned(), Arc::new(MemoryKms::sealing("embedded", 100)) as _)]);
         let disk = Arc::new(Disk::default());
         let below = Arc::clone(&disk);
         let layer = Box::new(move |backing: Arc<dyn BlockDevice>| {
