@@ -1,5 +1,8 @@
 //! Volumes in memory, a KMS whose data keys follow from the context, and headers taken apart by hand.
 
+#[path = "../support/soft_kms.rs"]
+mod soft_kms;
+
 use std::ops::Range;
 
 use envol::block::memory::MemoryDevice;
@@ -18,6 +21,7 @@ use openssl::pkey::{Id, PKey};
 use openssl::pkey_ctx::{HkdfMode, PkeyCtx};
 use openssl::sign::Signer;
 use serde_json::Value;
+use soft_kms::SoftKms;
 
 pub(crate) const ID: &str = "vol-0123456789abcdef0";
 pub(crate) const OTHER_ID: &str = "vol-0123456789abcdef1";
@@ -38,7 +42,7 @@ pub(crate) enum Lie {
     Refusal,
 }
 
-/// A KMS whose data keys follow from its secret and the context they are bound to.
+/// A [`SoftKms`] that may lie.
 pub(crate) struct FakeKms {
     pub(crate) secret: u8,
     pub(crate) lie: Lie,
@@ -51,17 +55,17 @@ impl FakeKms {
         Self { lie, ..Self::HONEST }
     }
 
-    fn seal(&self, key: &str, context: &EncryptionContext) -> Vec<u8> {
-        let context = serde_json::to_string(context).expect("pairs of text");
-        format!("sealed by {} under {key}: {context}", self.secret).into_bytes()
+    fn honest(&self) -> SoftKms {
+        SoftKms(self.secret)
     }
 
-    fn data_key(&self, wrapped: &[u8]) -> [u8; 64] {
+    /// What it gives in place of the data key.
+    fn other_data_key(&self) -> Option<[u8; 64]> {
         match self.lie {
-            Lie::OtherDataKey => openssl::sha::sha512(b"another"),
-            Lie::ZeroKey => [0; 64],
-            Lie::EqualHalves => std::array::from_fn(|i| i as u8 % 32),
-            _ => openssl::sha::sha512(wrapped),
+            Lie::OtherDataKey => Some(openssl::sha::sha512(b"another")),
+            Lie::ZeroKey => Some([0; 64]),
+            Lie::EqualHalves => Some(std::array::from_fn(|i| i as u8 % 32)),
+            _ => None,
         }
     }
 }
@@ -69,50 +73,52 @@ impl FakeKms {
 impl Kms for FakeKms {
     fn generate_data_key_without_plaintext(
         &self,
-        _caller: &Principal,
+        caller: &Principal,
         key: &KeyName,
         context: &EncryptionContext,
     ) -> Result<GeneratedKey, KmsError> {
-        let wrapped = WrappedKey::new(self.seal(key.as_str(), context)).expect("short");
-        Ok(GeneratedKey { wrapped, key: KeyArn::new(key.as_str()) })
+        self.honest().generate_data_key_without_plaintext(caller, key, context)
     }
 
     fn decrypt(
         &self,
-        _caller: &Principal,
+        caller: &Principal,
         key: &KeyArn,
         wrapped: &WrappedKey,
         context: &EncryptionContext,
     ) -> Result<DecryptedKey, KmsError> {
-        if self.lie == Lie::Refusal || wrapped.bytes() != self.seal(key.as_str(), context) {
+        if self.lie == Lie::Refusal {
             let exception = "InvalidCiphertextException".to_owned();
             return Err(KmsError::Refused { exception, message: String::new() });
         }
-        let answered = if self.lie == Lie::OtherKeyId { "arn:another" } else { key.as_str() };
-        let data_key = DataKey::new(Secret::filled_by(|bytes| *bytes = self.data_key(wrapped.bytes()))?);
-        Ok(DecryptedKey { data_key, key: KeyArn::new(answered) })
+        let mut answer = self.honest().decrypt(caller, key, wrapped, context)?;
+        if let Some(other) = self.other_data_key() {
+            answer.data_key = DataKey::new(Secret::filled_by(|bytes| *bytes = other)?);
+        }
+        if self.lie == Lie::OtherKeyId {
+            answer.key = KeyArn::new("arn:another");
+        }
+        Ok(answer)
     }
 
-    /// A lie whatever it says: another seal is another data key here.
     fn re_encrypt(
         &self,
         caller: &Principal,
-        _sealed: (&KeyArn, &WrappedKey),
+        sealed: (&KeyArn, &WrappedKey),
         to: &KeyName,
         context: &EncryptionContext,
     ) -> Result<GeneratedKey, KmsError> {
-        self.generate_data_key_without_plaintext(caller, to, context)
+        self.honest().re_encrypt(caller, sealed, to, context)
     }
 
-    /// A lie for the same reason.
     fn encrypt(
         &self,
         caller: &Principal,
         key: &KeyName,
-        _data_key: &std::sync::Arc<DataKey>,
+        data_key: &std::sync::Arc<DataKey>,
         context: &EncryptionContext,
     ) -> Result<GeneratedKey, KmsError> {
-        self.generate_data_key_without_plaintext(caller, key, context)
+        self.honest().encrypt(caller, key, data_key, context)
     }
 }
 

@@ -64,6 +64,14 @@ fn every_target_has_a_program_for_the_fuzzer_and_is_replayed() {
     assert_eq!(REPLAYED, targets);
 }
 
+#[test]
+fn a_header_of_the_header_targets_opens() {
+    let volume = &targets::volumes::VOLUMES[0];
+    for [one, other] in &volume.copies {
+        assert!(targets::volumes::open(&volume.backing([one, other]), &targets::volumes::SoftKms(0)).is_ok());
+    }
+}
+
 /// Not a test of anything: writes the seeds into the corpora, where `ENVOL_WRITE_SEEDS` says so.
 #[test]
 fn the_seeds_are_written_where_that_is_asked_for() {

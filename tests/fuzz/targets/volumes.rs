@@ -1,15 +1,16 @@
 //! A volume, a KMS whose data keys follow from its seals, and images of its header: what the two header targets share.
 
-use std::sync::{Arc, LazyLock};
+#[path = "../../support/soft_kms.rs"]
+mod soft_kms;
+
+use std::sync::LazyLock;
 
 use envol::block::memory::MemoryDevice;
 use envol::crypto::digest;
-use envol::kms::{
-    DataKey, DecryptedKey, EncryptionContext, GeneratedKey, KeyArn, KeyName, Kms, KmsError, Principal, WrappedKey,
-};
-use envol::secret::Secret;
+use envol::kms::{KeyName, Principal};
 use envol::units::{ByteCount, SectorSize};
 use envol::volume::{self, CreateSpec, Rollback, Unverified, Verified, VolumeError};
+pub(crate) use soft_kms::SoftKms;
 
 const ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/1";
 /// Where the copies lie.
@@ -18,68 +19,6 @@ pub(crate) const PLACES: [usize; 2] = [0, 512 << 10];
 pub(crate) const SALT: usize = 48;
 pub(crate) const PREFIX: usize = 112;
 pub(crate) const MAC: usize = 64;
-
-/// A KMS that seals by writing down what for.
-pub(crate) struct SoftKms(pub(crate) u8);
-
-impl SoftKms {
-    fn seal(&self, key: &str, context: &EncryptionContext) -> Vec<u8> {
-        let pairs: String = context.pairs().map(|(name, value)| format!("{name}={value};")).collect();
-        format!("sealed by {} under {key}: {pairs}", self.0).into_bytes()
-    }
-}
-
-impl Kms for SoftKms {
-    fn generate_data_key_without_plaintext(
-        &self,
-        _caller: &Principal,
-        key: &KeyName,
-        context: &EncryptionContext,
-    ) -> Result<GeneratedKey, KmsError> {
-        let wrapped = WrappedKey::new(self.seal(key.as_str(), context)).expect("short");
-        Ok(GeneratedKey { wrapped, key: KeyArn::new(key.as_str()) })
-    }
-
-    fn decrypt(
-        &self,
-        _caller: &Principal,
-        key: &KeyArn,
-        wrapped: &WrappedKey,
-        context: &EncryptionContext,
-    ) -> Result<DecryptedKey, KmsError> {
-        if wrapped.bytes() != self.seal(key.as_str(), context) {
-            let exception = "InvalidCiphertextException".to_owned();
-            return Err(KmsError::Refused { exception, message: String::new() });
-        }
-        Ok(DecryptedKey { data_key: self.data_key(wrapped.bytes())?, key: key.clone() })
-    }
-
-    fn re_encrypt(
-        &self,
-        caller: &Principal,
-        _sealed: (&KeyArn, &WrappedKey),
-        to: &KeyName,
-        context: &EncryptionContext,
-    ) -> Result<GeneratedKey, KmsError> {
-        self.generate_data_key_without_plaintext(caller, to, context)
-    }
-
-    fn encrypt(
-        &self,
-        caller: &Principal,
-        key: &KeyName,
-        _data_key: &Arc<DataKey>,
-        context: &EncryptionContext,
-    ) -> Result<GeneratedKey, KmsError> {
-        self.generate_data_key_without_plaintext(caller, key, context)
-    }
-}
-
-impl SoftKms {
-    fn data_key(&self, wrapped: &[u8]) -> Result<DataKey, KmsError> {
-        Ok(DataKey::new(Secret::filled_by(|key| *key = digest::hmac_sha512(&[self.0], &[wrapped]))?))
-    }
-}
 
 pub(crate) fn caller() -> Principal {
     Principal::new("arn:aws:iam::000000000000:root")
