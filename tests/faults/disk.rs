@@ -6,10 +6,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use envol::block::engine::{self, Choice};
 use serde_json::{Value, json};
 
 use crate::support::have;
@@ -28,14 +30,38 @@ pub struct Rule {
 
 /// A disk in use; put away or pulled out at the end.
 pub struct Disk {
-    process: Child,
+    served: Served,
     monitor: BufReader<UnixStream>,
-    mount: PathBuf,
     rules: usize,
 }
 
+/// The process behind a disk, and where it is mounted: both are gone with this, however far the start came.
+struct Served {
+    process: Child,
+    mount: PathBuf,
+}
+
+/// How the daemon reaches the disk: `ENVOL_IO`, and an option of attach.
+pub type Way = (&'static str, &'static [&'static str]);
+
+/// By plain system calls, through the page cache.
+pub const THREADS: Way = ("threads", &[]);
+
+/// Every way that there is here; none where there are no such disks.
+pub fn ways() -> Vec<Way> {
+    if !are_there() {
+        return Vec::new();
+    }
+    let mut ways = vec![THREADS, ("threads", &["--direct"])];
+    match engine::settle(Choice::IoUring) {
+        Ok(_) => ways.extend([("io_uring", &[][..]), ("io_uring", &["--direct"])]),
+        Err(error) => eprintln!("SKIPPED: io_uring: {error}"),
+    }
+    ways
+}
+
 /// Whether such disks can be made here.
-pub fn are_there() -> bool {
+fn are_there() -> bool {
     if !have(&["qemu-storage-daemon", "umount", "/dev/fuse"]) {
         return false;
     }
@@ -67,17 +93,26 @@ impl Disk {
         std::fs::copy(backing, &base).expect("copied");
         let socket = place.join("monitor.sock");
         std::fs::remove_file(&socket).ok();
-        let process = Command::new("qemu-storage-daemon")
+        let mut command = Command::new("qemu-storage-daemon");
+        command
             .args(["--blockdev", &format!("file,filename={},node-name=base,discard=unmap", base.display())])
             .args(options)
             .args(["--chardev", &format!("socket,id=c,path={},server=on,wait=off", socket.display())])
             .args(["--monitor", "chardev=c"])
             .args(["--export", &format!("fuse,id=f,node-name=top,mountpoint={},writable=on", backing.display())])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("qemu-storage-daemon starts");
+            .stdin(Stdio::null());
+        // SAFETY: the hook only makes a system call that may be made between fork and exec.
+        unsafe {
+            // A test that is killed runs no destructors.
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        let served =
+            Served { process: command.spawn().expect("qemu-storage-daemon starts"), mount: backing.to_owned() };
         let monitor = BufReader::new(eventually(|| UnixStream::connect(&socket).ok()));
-        let mut disk = Self { process, monitor, mount: backing.to_owned(), rules: 0 };
+        let mut disk = Self { served, monitor, rules: 0 };
         disk.line();
         disk.ask("qmp_capabilities", &json!({}));
         // The export is made before the monitor answers; the mount shows a moment later.
@@ -136,23 +171,30 @@ impl Disk {
 
     /// The disk is pulled out: whoever has it open gets errors.
     pub fn pull(&mut self) {
-        self.process.kill().expect("a child of ours");
-        self.process.wait().expect("a child of ours");
+        self.served.process.kill().expect("a child of ours");
+        self.served.process.wait().expect("a child of ours");
     }
 
     /// The disk is put away, with all that was written to it in `base.img`.
     pub fn put_away(mut self) {
         self.unmount();
         self.ask("quit", &json!({}));
-        self.process.wait().expect("a child of ours");
+        self.served.process.wait().expect("a child of ours");
     }
 
+    /// What lay there before is there again; whoever has the disk open keeps it.
+    pub fn unmount(&self) {
+        self.served.unmount();
+    }
+}
+
+impl Served {
     fn unmount(&self) {
         Command::new("umount").arg("-l").arg(&self.mount).stderr(Stdio::null()).status().expect("umount starts");
     }
 }
 
-impl Drop for Disk {
+impl Drop for Served {
     fn drop(&mut self) {
         if self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
             self.process.kill().ok();

@@ -1,7 +1,6 @@
 //! One volume's disk is sick: it fails, is full, takes minutes or is gone. Its own requests are answered as they must be,
 //! another volume of the same daemon does not notice, and every detach is answered.
 
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -9,8 +8,7 @@ use std::time::Duration;
 use envol::nbd::client::{Client, ClientError, NbdUri};
 use tempfile::TempDir;
 
-use crate::disk::{Disk, Rule, are_there, eventually};
-use crate::power::WAYS;
+use crate::disk::{Disk, Rule, Way, eventually, ways};
 use crate::support::Daemon;
 
 /// NBD's numbers for errors.
@@ -24,14 +22,21 @@ const FAR: u64 = 512 << 10;
 /// A daemon with two volumes, one of them on a disk that can be made sick.
 struct World {
     daemon: Daemon,
-    way: (&'static str, &'static [&'static str]),
+    way: Way,
     disk: Disk,
     _config: TempDir,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // The daemon's directory can be removed only when nothing is mounted in it.
+        self.disk.unmount();
+    }
+}
+
 impl World {
     /// Each volume holds [`KEPT`] at [`FAR`], which is not in memory.
-    fn new(way: (&'static str, &'static [&'static str])) -> Self {
+    fn new(way: Way) -> Self {
         let config = TempDir::new().expect("a directory");
         let file = config.path().join("envol.toml");
         std::fs::write(&file, "[timings]\ndrain_deadline_s = 1\n").expect("written");
@@ -81,11 +86,7 @@ impl World {
 }
 
 fn client(daemon: &Daemon, name: &str) -> Client {
-    client_at(&daemon.nbd_socket(), name)
-}
-
-fn client_at(socket: &Path, name: &str) -> Client {
-    Client::enter(&NbdUri::unix(socket.to_owned(), name), Some(Duration::from_secs(120))).expect("connects")
+    Client::enter(&NbdUri::unix(daemon.nbd_socket(), name), Some(Duration::from_secs(120))).expect("connects")
 }
 
 fn errno<T>(outcome: Result<T, ClientError>) -> u32 {
@@ -97,8 +98,11 @@ fn errno<T>(outcome: Result<T, ClientError>) -> u32 {
 }
 
 fn each_way(test: impl Fn(World)) {
-    if are_there() {
-        WAYS.into_iter().for_each(|way| test(World::new(way)));
+    for way in ways() {
+        let world = World::new(way);
+        let place = world.daemon.path().to_owned();
+        test(world);
+        assert!(!place.exists(), "{} is left behind", place.display());
     }
 }
 
@@ -179,11 +183,15 @@ fn bytes_a_second() -> u64 {
 #[test]
 fn a_disk_that_is_slow_holds_up_nobody_else_and_a_forced_detach_ends() {
     each_way(|mut world| {
+        // A client that has waited for each of its answers is taken for one that does so, and is served in another way.
+        let mut sick = client(&world.daemon, "sick");
+        for page in 0..12 {
+            sick.read(page * 4096, &mut [0; 4096]).expect("read");
+        }
         // The first request is let through, and goes on the account of the next ones.
         world.disk.slow_down(bytes_a_second());
-        let (socket, (told, ended)) = (world.daemon.nbd_socket(), mpsc::channel());
+        let (told, ended) = mpsc::channel();
         let reader = thread::spawn(move || {
-            let mut sick = client_at(&socket, "sick");
             let outcomes: Vec<_> = (0..4).map(|page| sick.read(FAR + page * 65_536, &mut [0; 4096])).collect();
             told.send(()).expect("somebody waits");
             outcomes.into_iter().find_map(Result::err)
