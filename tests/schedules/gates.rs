@@ -92,7 +92,9 @@ impl Door for LooksFirst {
 
 #[test]
 fn a_gate_that_looks_first_and_counts_afterwards_is_found() {
-    break_down(|| requests_and_a_closer(&Arc::new(LooksFirst::default())));
+    break_down(&["somebody is inside whom nobody waited for"], || {
+        requests_and_a_closer(&Arc::new(LooksFirst::default()))
+    });
 }
 
 /// The product's gate, but the last one out rings without the lock.
@@ -133,5 +135,5 @@ impl Door for RingsTooEarly {
 
 #[test]
 fn a_gate_whose_last_one_out_rings_too_early_is_found() {
-    break_down(|| requests_and_a_closer(&Arc::new(RingsTooEarly::default())));
+    break_down(&["deadlock!"], || requests_and_a_closer(&Arc::new(RingsTooEarly::default())));
 }

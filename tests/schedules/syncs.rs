@@ -113,7 +113,7 @@ impl Sharing for Joining {
 
 #[test]
 fn a_flush_that_joins_a_sync_that_runs_already_is_found() {
-    break_down(|| clients::<Joining>(0));
+    break_down(&["acknowledged, and not on the disk"], || clients::<Joining>(0));
 }
 
 /// Each flush syncs by itself, and forgets that another's failed.
@@ -129,5 +129,5 @@ impl Sharing for Forgetful {
 
 #[test]
 fn a_failed_sync_that_is_forgotten_is_found() {
-    break_down(|| (1..4).for_each(clients::<Forgetful>));
+    break_down(&["acknowledged after a sync had failed"], || (1..4).for_each(clients::<Forgetful>));
 }

@@ -25,7 +25,7 @@ enum Transport {
     InProcess(Hsm),
     /// `None` once an exchange has failed: what comes next on the stream may answer another request.
     Stream(Mutex<Option<UnixStream>>),
-    Separate(Separate),
+    Separate(Box<Separate>),
 }
 
 /// Why the HSM gave no answer.
@@ -119,7 +119,7 @@ impl Client {
 
     /// The HSM that `parent` starts, in a process of its own, and starts again should it die.
     pub fn separate(parent: Parent) -> Self {
-        Self(Transport::Separate(Separate::new(parent)))
+        Self(Transport::Separate(Box::new(Separate::new(parent))))
     }
 
     /// Whether a domain key may be made where there is none; said before anything is asked.
