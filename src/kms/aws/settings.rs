@@ -64,22 +64,6 @@ pub(crate) fn judge_certificates(_: &[u8]) -> Result<(), String> {
     Err("this envol was built without the kind aws (cargo feature `aws`)".to_owned())
 }
 
-/// Who may do what with a file of secrets beside its owner: its group may read it, as it may a credential of systemd's.
-const OTHERS: u32 = 0o037;
-
-/// Judges a file of credentials that `user` is to read, by what its directory says of it; else what is wrong with it.
-pub(crate) fn judge_credentials(facts: &Metadata, user: u32) -> Result<(), &'static str> {
-    if !facts.is_file() {
-        Err("is not a file")
-    } else if facts.mode() & OTHERS != 0 {
-        Err("can be read or changed by others")
-    } else if facts.uid() != 0 && facts.uid() != user {
-        Err("belongs to another user")
-    } else {
-        Ok(())
-    }
-}
-
 /// Whether `user`, who is in `groups`, can read a file, by what its directory says of it.
 pub(crate) fn is_readable_by(facts: &Metadata, user: u32, groups: &[u32]) -> bool {
     let (owner, group) = (facts.mode() & 0o400 != 0, facts.mode() & 0o040 != 0);
@@ -88,6 +72,7 @@ pub(crate) fn is_readable_by(facts: &Metadata, user: u32, groups: &[u32]) -> boo
 
 /// What an endpoint comes to.
 struct Endpoint {
+    #[cfg_attr(not(any(feature = "aws", test)), expect(dead_code, reason = "only the client of AWS connects"))]
     port: u16,
     encrypted: bool,
     local: bool,
