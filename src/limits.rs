@@ -9,8 +9,8 @@ pub const VOLUME_NAME_MAX: usize = 64;
 /// How long whoever asks about a volume waits for what its disk says of the backing; without it, the rest is told.
 pub const LOOK_DEADLINE: Duration = Duration::from_millis(500);
 
-/// Looks that may be overdue at once, each a thread that is left behind at a disk which does not answer.
-pub const LOOKS_OVERDUE_MAX: usize = 16;
+/// Looks at backings that are under way at once, each a thread that a disk which does not answer keeps; further ones wait.
+pub const LOOKS_MAX: usize = 16;
 
 /// One daemon keeps at most this many volumes: each costs a record in memory and a file in the state directory.
 pub const VOLUMES_MAX: usize = 10_000;
@@ -274,6 +274,9 @@ pub const KMS_CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// The answer of a KMS: a wrapped key of 6 KiB in base64 and the rest fit well within.
 pub const KMS_ANSWER_MAX: usize = 64 << 10;
+
+/// States of the KMS's store that are kept to rehearse a late view of changes; each holds pages of the store back.
+pub const KMS_PAST_VIEWS_MAX: usize = 1_024;
 
 /// A file of credentials or certificates for a KMS: the system's whole store of certificates is a quarter of it.
 pub const KMS_FILE_MAX: u64 = 1 << 20;

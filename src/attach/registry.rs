@@ -38,7 +38,7 @@ pub struct Registry {
     pub(super) layer: Layer,
     doors: BTreeMap<String, Arc<Door>>,
     records: Records,
-    pub(super) looks: Mutex<Looks>,
+    pub(super) looks: Looks,
     pub(super) me: Weak<Self>,
 }
 
@@ -117,7 +117,7 @@ impl Registry {
             layer,
             doors: kms.into_iter().map(|(name, kms)| (name, Door::new(kms))).collect(),
             records,
-            looks: Mutex::new(Looks::default()),
+            looks: Looks::default(),
             me: me.clone(),
             settings,
         }))
