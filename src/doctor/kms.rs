@@ -10,7 +10,8 @@ use nix::unistd::{self, Gid, User};
 
 use super::domain_key::{AS_ROOT, user};
 use super::{Check, Finding, Wanted};
-use crate::kms::aws::{Settings, is_readable_by, judge_certificates, judge_credentials};
+use crate::kms::aws::{Settings, is_readable_by, judge_certificates};
+use crate::kms::files::judge_secret;
 
 /// One finding for each.
 pub(super) fn kmses(wanted: &Wanted) -> Vec<Finding> {
@@ -29,7 +30,7 @@ fn credentials(name: &str, file: &Path, user: u32) -> Result<(), Finding> {
     let facts = fs::metadata(file).map_err(|error| unreadable(name, file, &error))?;
     let readable =
         || is_readable_by(&facts, user, &groups(user)).then_some(()).ok_or("cannot be read by the daemon's user");
-    judge_credentials(&facts, user).and_then(|()| readable()).map_err(|why| {
+    judge_secret(&facts, user).and_then(|()| readable()).map_err(|why| {
         let found = format!("{name}: the file of credentials {} {why}", file.display());
         Check::Kms.missing(found).remedy(format!("chown it to the daemon's user, chmod 0600 {}", file.display()))
     })

@@ -6,6 +6,7 @@
 
 pub mod aws;
 pub mod embedded;
+pub(crate) mod files;
 mod frame;
 pub mod wire;
 

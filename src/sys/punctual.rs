@@ -72,14 +72,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Punctual<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(context)
+        let this = self.get_mut();
+        // Under TLS, a goodbye that has to be written.
+        let outcome = Pin::new(&mut this.inner).poll_shutdown(context);
+        this.bound(context, outcome)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex};
 
     #[tokio::test]
     async fn a_write_that_nobody_reads_ends() {
@@ -90,5 +93,13 @@ mod tests {
         assert_eq!(unread.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
         far.read_exact(&mut [0; 1024]).await.expect("what got through");
         near.write_all(&[7; 1024]).await.expect("the clock starts anew");
+    }
+
+    #[tokio::test]
+    async fn an_end_that_has_something_left_to_write_ends() {
+        let (near, _far) = duplex(1);
+        let mut near = Punctual::new(BufWriter::new(near), Duration::from_millis(20));
+        near.write_all(&[7; 2]).await.expect("there is room in the buffer");
+        assert_eq!(near.shutdown().await.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
     }
 }

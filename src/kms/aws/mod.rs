@@ -23,7 +23,7 @@ mod settings;
 pub use parent::Parent;
 pub use process::run_as_named;
 pub use settings::{BadEndpoint, Settings};
-pub(crate) use settings::{is_readable_by, judge_certificates, judge_credentials};
+pub(crate) use settings::{is_readable_by, judge_certificates};
 
 use std::io::{self, ErrorKind};
 

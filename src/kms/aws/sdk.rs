@@ -5,9 +5,7 @@
 //! Errors are sorted by fault here, and carry AWS's exception and text to the letter, up to 4 KiB of it.
 
 use std::error::Error;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +36,7 @@ use nix::unistd::Uid;
 use super::exchange::{self, Asked, Reply};
 use super::process::Outcome;
 use super::settings::{self, Settings};
+use crate::kms::files;
 use crate::kms::{DATA_KEY_BYTES, DataKey, EncryptionContext, KeyArn, KmsError};
 use crate::limits;
 use crate::secret::Secret;
@@ -190,37 +189,25 @@ impl<'a> Prepared<'a> {
 /// The text of a file of credentials, which is nobody else's.
 fn secrets(path: &Path) -> Result<String, KmsError> {
     let bad = |why: String| wrong(path, format!("the credentials {}: {why}", path.display()));
-    let mut opened = open(path).map_err(|error| bad(error.to_string()))?;
-    let facts = opened.metadata().map_err(|error| bad(error.to_string()))?;
-    let judged = settings::judge_credentials(&facts, Uid::effective().as_raw());
-    judged.map_err(|why| bad(format!("the file {why}")))?;
-    let mut text = String::new();
-    opened.read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
-    Ok(text)
+    let failed = |error: io::Error| bad(error.to_string());
+    let (file, facts) = files::open(path).map_err(failed)?;
+    files::judge_secret(&facts, Uid::effective().as_raw()).map_err(|why| bad(format!("the file {why}")))?;
+    let bytes = files::read(&file, &facts).map_err(failed)?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| bad("not text".to_owned()))
 }
 
 /// The certificates in a file, which are some.
 fn certificates(path: &Path) -> Result<Vec<u8>, KmsError> {
     let bad = |why: String| wrong(path, format!("the certificates {}: {why}", path.display()));
-    let mut bytes = Vec::new();
-    open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|error| bad(error.to_string()))?;
+    let failed = |error: io::Error| bad(error.to_string());
+    let (file, facts) = files::open(path).map_err(failed)?;
+    let bytes = files::read(&file, &facts).map_err(failed)?;
     settings::judge_certificates(&bytes).map_err(bad)?;
-    Ok(bytes)
+    Ok(bytes.to_vec())
 }
 
 fn wrong(file: &Path, text: String) -> KmsError {
     KmsError::Misconfigured { text, file: Some(file.to_owned()) }
-}
-
-/// Whatever lies there must be a file: a pipe would be waited for.
-fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC).open(path)?;
-    let facts = file.metadata()?;
-    if facts.is_file() && facts.len() <= limits::KMS_FILE_MAX {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file, or far too long"))
-    }
 }
 
 /// Returns when the daemon has closed its end.

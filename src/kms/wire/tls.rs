@@ -1,10 +1,9 @@
 //! TLS in front of the wire: which certificate and key, and the handshake's bounds.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Uid;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use crate::kms::files;
 use crate::limits;
 use crate::sync::Arc;
 
@@ -34,8 +34,13 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A key that is not secret.
-    #[error("{0} can be read or changed by others; chmod 0600 it")]
-    Exposed(PathBuf),
+    #[error("{path} {why}; give it to the user of envol and chmod 0600 it")]
+    NotSecret {
+        /// Which.
+        path: PathBuf,
+        /// As in "can be read by others".
+        why: &'static str,
+    },
     /// A file without what it should have.
     #[error("{path} holds no {what}: {why}")]
     Content {
@@ -81,17 +86,10 @@ impl Tls {
 /// The bytes of a file, wiped on drop.
 fn read(path: &Path, secret: bool) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let failed = |source| TlsError::File { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
-    let facts = file.metadata().map_err(failed)?;
-    if secret && facts.mode() & 0o037 != 0 {
-        return Err(TlsError::Exposed(path.to_owned()));
+    let (file, facts) = files::open(path).map_err(failed)?;
+    if secret {
+        let judged = files::judge_secret(&facts, Uid::effective().as_raw());
+        judged.map_err(|why| TlsError::NotSecret { path: path.to_owned(), why })?;
     }
-    if !facts.is_file() || facts.len() > limits::KMS_FILE_MAX {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a file, or far too long")));
-    }
-    let length = usize::try_from(facts.len()).unwrap_or_default();
-    // Room for all of it from the start: growing would leave unwiped copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
-    file.read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    files::read(&file, &facts).map_err(failed)
 }
