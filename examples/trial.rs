@@ -1,5 +1,5 @@
-//! A trial, to show what a limit is: an NBD server that does nothing but what no server on this machine can leave out. It
-//! receives, moves the bytes and sends, one thread a connection; no cipher, no judgement, no bounds, no errors.
+//! A trial, to be measured beside a server: an NBD server as simple as one can be. It receives, moves the bytes and sends, one
+//! thread a connection; no cipher, no judgement, no bounds, no errors. Its way `nothing` is what no server can leave out.
 //!
 //! usage: trial SOCKET FILE START SIZE WAY, where WAY is
 //!   nothing   READs are answered with what lies in memory, WRITEs with success: the client and the socket alone
