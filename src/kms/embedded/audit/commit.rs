@@ -5,8 +5,9 @@
 //! one is waited for. Order in the file is the order of [`Committer::add`].
 //!
 //! A batch that cannot be written whole is cut off again, and its tickets tell; the next one may succeed (there may be
-//! room again). Should the thread end by a panic, whoever waits or comes later is told that the lines are lost. After a failed sync nothing is accepted until the log is opened again: the kernel reports a lost page
-//! once, and what a later sync says of it is not to be believed.
+//! room again). Should the thread end by a panic, whoever waits or comes later is told that the lines are lost. After a failed sync
+//! nothing is accepted until the log is opened again: the kernel reports a lost page once, and what a later sync says of it is
+//! not to be believed.
 //!
 //! Lines get their links to one another in [`Tail::append`], the only code that sees them in their order, and their keys are
 //! replaced there once they are durable. When nothing has come for a while, the last of them is overwritten on the disk, too,
@@ -33,7 +34,14 @@ pub(in crate::kms::embedded) struct Lost(#[source] Arc<io::Error>);
 
 /// The claim of a caller on the sync of its lines.
 #[must_use = "a call is answered when its record is durable"]
-pub(in crate::kms::embedded) struct Ticket(Arc<OnceLock<Result<(), Lost>>>);
+pub(in crate::kms::embedded) struct Ticket(Arc<Batch>);
+
+/// Lines that become durable together. Those who wait for one batch are not woken by another.
+#[derive(Default)]
+struct Batch {
+    outcome: OnceLock<Result<(), Lost>>,
+    settled: Condvar,
+}
 
 /// The thread that appends, and the way to it.
 pub(super) struct Committer {
@@ -44,7 +52,6 @@ pub(super) struct Committer {
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
-    settled: Condvar,
     /// How far the log is durable.
     durable: AtomicU64,
 }
@@ -53,7 +60,9 @@ struct Shared {
 struct State {
     /// Lines of the next batch, and what its tickets hold.
     lines: Vec<u8>,
-    batch: Arc<OnceLock<Result<(), Lost>>>,
+    batch: Arc<Batch>,
+    /// What the tickets of the batch before hold.
+    under_way: Arc<Batch>,
     closing: bool,
     /// Nobody appends any more, and what is not settled will never be.
     ended: bool,
@@ -76,12 +85,8 @@ impl Committer {
     /// Appends to `file` behind its first `length` bytes, which are whole, durable lines and all that there is; `chained` is
     /// their end.
     pub(super) fn start(file: File, length: u64, chained: Arc<Mutex<Chained>>) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            work: Condvar::new(),
-            settled: Condvar::new(),
-            durable: AtomicU64::new(length),
-        });
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), durable: AtomicU64::new(length) });
         let tail = Tail { file, chained, length, broken: None };
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || theirs.serve(tail))?;
@@ -103,8 +108,9 @@ impl Committer {
     /// Waits until the lines of `ticket` are durable, or are known not to be.
     pub(super) fn wait(&self, ticket: &Ticket) -> Result<(), Lost> {
         let state = self.shared.state.lock();
-        drop(self.shared.settled.wait_while(state, |state| ticket.0.get().is_none() && !state.ended));
-        ticket.0.get().cloned().unwrap_or_else(|| Err(Lost(Arc::new(io::Error::other(ENDED)))))
+        let Batch { outcome, settled } = &*ticket.0;
+        drop(settled.wait_while(state, |state| outcome.get().is_none() && !state.ended));
+        outcome.get().cloned().unwrap_or_else(|| Err(Lost(Arc::new(io::Error::other(ENDED)))))
     }
 
     /// How far the log is durable.
@@ -136,15 +142,16 @@ impl Shared {
                 return;
             }
             let (lines, batch) = (std::mem::take(&mut state.lines), std::mem::take(&mut state.batch));
+            state.under_way = Arc::clone(&batch);
             drop(state);
             let outcome = tail.append(&lines);
             self.durable.store(tail.length, Ordering::Release);
             // Settled under the lock, or a caller between its look and its wait would miss it.
             let state = self.state.lock();
-            let settled = batch.set(outcome);
+            let settled = batch.outcome.set(outcome);
             drop(state);
             assert!(settled.is_ok(), "a batch is settled once");
-            self.settled.notify_all();
+            batch.settled.notify_all();
         }
     }
 
@@ -171,8 +178,9 @@ impl Shared {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().ended = true;
-        self.0.settled.notify_all();
+        let mut state = self.0.state.lock();
+        state.ended = true;
+        [&state.under_way, &state.batch].into_iter().for_each(|batch| batch.settled.notify_all());
     }
 }
 
@@ -277,9 +285,9 @@ mod tests {
         let (_dir, _path, committer) = log();
         // A batch that is settled already: what the thread never expects.
         let batch = Arc::clone(&committer.shared.state.lock().batch);
-        batch.set(Ok(())).expect("it is new");
+        batch.outcome.set(Ok(())).expect("it is new");
         let _unclaimed = committer.add(b"{}\n");
-        drop(committer.shared.settled.wait_while(committer.shared.state.lock(), |state| !state.ended));
+        drop(batch.settled.wait_while(committer.shared.state.lock(), |state| !state.ended));
         for _ in 0..2 {
             let ticket = committer.add(b"{}\n");
             assert_eq!(committer.wait(&ticket).expect_err("nobody appends").0.kind(), io::ErrorKind::Other);
