@@ -95,6 +95,10 @@ fn a_copy_that_fails_leaves_nothing() {
     let refused = kms.copy_store(&root(), &place).expect_err("the name of a file in it is too long");
     assert!(refused.to_string().contains("too long"), "{refused}");
     assert!(!place.exists());
+    let taken = world.place.path().join("taken");
+    fs::create_dir(&taken).expect("made");
+    kms.copy_store(&root(), &taken).expect_err("somebody's");
+    assert!(taken.exists(), "what was there stays");
     let listed = refusal(kms.describe_key(&caller(), &named("alias/none")));
     assert!(listed.contains("not found"), "it goes on: {listed}");
 }

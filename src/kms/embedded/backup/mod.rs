@@ -115,6 +115,7 @@ impl Embedded {
             judge_right(&call)?;
             self.snapshots(&within?)
         })?;
+        DirBuilder::new().mode(0o700).create(to).map_err(|error| refusal::internal(&error))?;
         self.write_copy(&looked_at, to).map_err(|error| {
             let _ = fs::remove_dir_all(to);
             refusal::internal(&error)
@@ -132,7 +133,6 @@ impl Embedded {
     }
 
     fn write_copy(&self, stores: &[(PathBuf, Snapshot)], to: &Path) -> Result<(), StoreError> {
-        DirBuilder::new().mode(0o700).create(to)?;
         for (place, store) in stores {
             DirBuilder::new().recursive(true).mode(0o700).create(to.join(place))?;
             store.write(&to.join(place))?;

@@ -143,13 +143,62 @@ fn sync_around(path: &Path) -> io::Result<()> {
     File::open(directory(path))?.sync_all()
 }
 
-/// Syncs the directories; the files in them were when they were written.
+/// Syncs all that lies below `dir`: the files, too, since the store was opened to be judged after it was written.
 fn sync_below(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_below(&entry.path())?;
+        match entry.file_type()?.is_dir() {
+            true => sync_below(&entry.path())?,
+            false => File::open(entry.path())?.sync_all()?,
         }
     }
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("there").map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<String> = entries.map(|name| name.into_string().expect("text")).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_does_not_arrive_is_undone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (store, key) = (dir.path().join("kms"), dir.path().join("domain.key"));
+        let restoring = Restoring::begin(&store, Some(&key)).expect("free");
+        fs::write(restoring.store().join("file"), b"x").expect("written");
+        assert!(restoring.arrive().is_err(), "there is no key, and the store had its place by then");
+        assert_eq!(names(dir.path()), [""; 0]);
+    }
+
+    #[test]
+    fn parts_of_a_kms_are_known_and_give_way_to_the_next_restore() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (store, key, parts) =
+            (dir.path().join("kms"), dir.path().join("domain.key"), dir.path().join("kms.restoring"));
+        fs::create_dir_all(parts.join("store")).expect("made");
+        assert_eq!(interrupted(&store).expect("seen"), Some(parts.clone()));
+        fs::create_dir(&store).expect("made");
+        fs::write(store.join("old"), b"x").expect("written");
+        fs::write(&key, b"somebody's").expect("written");
+        let taken = Restoring::begin(&store, Some(&key)).err();
+        assert!(matches!(taken, Some(BackupError::Occupied(path)) if path == key), "a key is never a part");
+        fs::remove_file(&key).expect("there");
+        let restoring = Restoring::begin(&store, Some(&key)).expect("only parts are there");
+        assert!(!store.exists());
+        fs::write(restoring.store().join("new"), b"x").expect("written");
+        fs::write(restoring.key(), b"its key").expect("written");
+        restoring.arrive().expect("free");
+        assert_eq!((names(dir.path()), names(&store)), (vec!["domain.key".into(), "kms".into()], vec!["new".into()]));
+        let taken = Restoring::begin(&store, None).err();
+        assert!(matches!(taken, Some(BackupError::Occupied(path)) if path == store));
+        fs::create_dir(&parts).expect("made");
+        assert_eq!(interrupted(&store).expect("seen"), None, "only its removal was missing");
+        assert_eq!(names(dir.path()), ["domain.key", "kms"]);
+    }
 }
