@@ -3,8 +3,9 @@
 
 use std::process::ExitCode;
 
-use envol::cli::{self, Cli, Command, DaemonArgs, Global, KmsBackupArgs, KmsCommand, LogFormat, ServeArgs, Task};
-use envol::control::api::Problem;
+use envol::cli::{
+    self, Cli, Command, DaemonArgs, Global, KmsBackupArgs, KmsCommand, LogFormat, SealDomainKeyArgs, ServeArgs, Task,
+};
 use envol::daemon;
 
 fn main() -> ExitCode {
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Ok(Cli { global, command: Command::Kms(KmsCommand::Initialise) }) => cli::run(&global, Task::Initialise),
         Ok(Cli { global, command: Command::Kms(KmsCommand::Backup(args)) }) => run_backup(&global, &args),
         Ok(Cli { global, command: Command::Kms(KmsCommand::Restore(args)) }) => run_restore(&global, &args),
+        Ok(Cli { global, command: Command::Kms(KmsCommand::SealDomainKey(args)) }) => run_sealing(&global, &args),
         Ok(Cli { global, command: Command::Doctor }) => run_doctor(&global),
         Ok(Cli { global, command: Command::Task(task) }) => cli::run(&global, task),
         Err(code) => code,
@@ -62,22 +64,34 @@ fn run_backup(global: &Global, args: &KmsBackupArgs) -> u8 {
             let (file, bytes) = (done.file.display(), done.bytes);
             cli::tell(global, &done, &format!("{file} holds the KMS and {}: {bytes} bytes\n", done.domain_key))
         }
-        Err(error) => cli::fail(global, &daemon_problem(&error)),
+        Err(error) => cli::fail(global, &error.problem()),
     }
 }
 
 fn run_restore(global: &Global, args: &KmsBackupArgs) -> u8 {
-    match daemon::restore(options(global), &backup_asked(args)) {
+    let options = daemon::Options { passphrase_file: args.domain_passphrase_file.clone(), ..options(global) };
+    match daemon::restore(options, &backup_asked(args)) {
         Ok(done) => {
             let text = format!(
-                "{} has the KMS of {}; the domain key is in {}. Next: envol daemon, then envol volume add PATH\n",
+                "{} has the KMS of {}; its domain key comes from {}. Next: envol daemon, then envol volume add PATH\n",
                 done.state_dir.display(),
                 done.file.display(),
                 done.domain_key
             );
             cli::tell(global, &done, &text)
         }
-        Err(error) => cli::fail(global, &daemon_problem(&error)),
+        Err(error) => cli::fail(global, &error.problem()),
+    }
+}
+
+fn run_sealing(global: &Global, args: &SealDomainKeyArgs) -> u8 {
+    match daemon::seal_domain_key(options(global), &args.passphrase_file) {
+        Ok(done) => {
+            let (removed, sealed) = (done.removed.display(), done.domain_key.display());
+            let next = format!("Next: envol daemon --passphrase-file {}", done.passphrase_file.display());
+            cli::tell(global, &done, &format!("{removed} is gone; its key lies sealed in {sealed}. {next}\n"))
+        }
+        Err(error) => cli::fail(global, &error.problem()),
     }
 }
 
@@ -89,7 +103,7 @@ fn backup_asked(args: &KmsBackupArgs) -> daemon::BackupAsked {
 fn run_doctor(global: &Global) -> u8 {
     match daemon::wanted(options(global)) {
         Ok(wanted) => cli::doctor(global, &wanted),
-        Err(error) => cli::fail(global, &daemon_problem(&error)),
+        Err(error) => cli::fail(global, &error.problem()),
     }
 }
 
@@ -105,7 +119,7 @@ fn options(global: &Global) -> daemon::Options {
 fn finish(global: &Global, outcome: Result<(), daemon::DaemonError>) -> u8 {
     match outcome {
         Ok(()) => 0,
-        Err(error) => cli::fail(global, &daemon_problem(&error)),
+        Err(error) => cli::fail(global, &error.problem()),
     }
 }
 
@@ -114,22 +128,4 @@ fn log_format(asked: LogFormat) -> daemon::LogFormat {
         LogFormat::Human => daemon::LogFormat::Human,
         LogFormat::Json => daemon::LogFormat::Json,
     }
-}
-
-fn daemon_problem(error: &daemon::DaemonError) -> Problem {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    let exit_code = error.exit_code();
-    let (code, remedy) = match exit_code {
-        2 => ("daemon.configuration", "correct the options or the configuration file; see envol daemon --help"),
-        4 => ("daemon.conflict", "use the daemon that runs, or another --state-dir and --socket"),
-        7 => ("kms.backup", "give the passphrase that it was sealed under, or a backup that is whole"),
-        8 => ("daemon.storage", "see that the state directory can be written to and that its disk is well"),
-        _ => ("daemon.failed", "see the log above for what came before"),
-    };
-    Problem { code: code.to_owned(), message, remedy: remedy.to_owned(), kms_exception: None, exit_code }
 }

@@ -83,8 +83,7 @@ impl CliError {
     /// The failure as people and scripts are told it, with its exit code.
     pub fn problem(&self) -> Problem {
         let (code, exit_code, remedy) = match self {
-            Self::Daemon(ClientError::Failed(problem)) => return problem.clone(),
-            Self::Daemon(error) => client_problem(error),
+            Self::Daemon(error) => return error.problem(),
             Self::NobodyToAsk(_) => ("cli.not_confirmed", 2, "add --yes if that is what you want"),
             Self::NotConfirmed => ("cli.not_confirmed", 2, "answer y, or add --yes"),
             Self::PathNotText(_) => ("cli.path_not_text", 2, "rename it, or reach it through a symbolic link"),
@@ -137,17 +136,6 @@ fn file_problem(error: &io::Error) -> (&'static str, u8, &'static str) {
         io::ErrorKind::AlreadyExists => ("cli.file", 4, "name a file that is not there yet"),
         io::ErrorKind::PermissionDenied => ("cli.file", 9, "choose a place where you may write"),
         _ => ("cli.file", 8, "check the path, and the disk behind it"),
-    }
-}
-
-fn client_problem(error: &ClientError) -> (&'static str, u8, &'static str) {
-    match error {
-        ClientError::Failed(_) => unreachable!("answered before with the daemon's own problem"),
-        ClientError::NoDaemon(_) => {
-            ("no_daemon", 10, "start one with `envol daemon`, or name its control socket with --socket")
-        }
-        ClientError::NotPermitted(_) => ("not_permitted", 9, "run this as root, or as the user that runs the daemon"),
-        ClientError::Garbled(_) => ("daemon.garbled", 1, "see that the program and the daemon are of one version"),
     }
 }
 

@@ -17,7 +17,9 @@ mod scene;
 
 use clap::Parser;
 
-pub use args::{Cli, Command, DaemonArgs, Global, KmsBackupArgs, KmsCommand, LogFormat, ServeArgs, Task};
+pub use args::{
+    Cli, Command, DaemonArgs, Global, KmsBackupArgs, KmsCommand, LogFormat, SealDomainKeyArgs, ServeArgs, Task,
+};
 pub use bench::BenchFailure;
 pub use error::CliError;
 

@@ -432,6 +432,9 @@ pub struct Status {
     /// The HSM part of the embedded KMS.
     #[serde(default)]
     pub hsm: Hsm,
+    /// Whether the audit log's verify key is still on this machine: nobody has taken it (`envol audit verify-key FILE`).
+    #[serde(default)]
+    pub verify_key_here: bool,
     /// What carries out reads that wait for a disk: `io_uring` or `threads`.
     pub io: String,
     /// What the daemon is confined to.

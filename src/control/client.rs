@@ -37,6 +37,22 @@ pub enum ClientError {
     Garbled(String),
 }
 
+impl ClientError {
+    /// The failure as people and scripts are told it: the daemon's own words where it has spoken.
+    pub fn problem(&self) -> Problem {
+        let (code, exit_code, remedy) = match self {
+            Self::Failed(problem) => return problem.clone(),
+            Self::NoDaemon(_) => {
+                ("no_daemon", 10, "start one with `envol daemon`, or name its control socket with --socket")
+            }
+            Self::NotPermitted(_) => ("not_permitted", 9, "run this as root, or as the user that runs the daemon"),
+            Self::Garbled(_) => ("daemon.garbled", 1, "see that the program and the daemon are of one version"),
+        };
+        let (code, remedy) = (code.to_owned(), remedy.to_owned());
+        Problem { code, message: self.to_string(), remedy, kms_exception: None, exit_code }
+    }
+}
+
 /// The daemon at one socket.
 pub struct Client {
     socket: PathBuf,

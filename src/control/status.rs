@@ -24,6 +24,7 @@ pub(super) async fn status(State(operated): State<Arc<Operated>>) -> Result<Json
             key_memory: locked::kind().map(|kind| kind.to_string()).unwrap_or_default(),
             kms: about.kms.clone(),
             hsm: view::hsm(about, operated.keys.hsm_state()),
+            verify_key_here: operated.keys.keeps_audit_verify_key(),
             io: about.io.to_string(),
             hardening: about.hardening.clone(),
             connections: (operated.connections)(),

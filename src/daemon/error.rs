@@ -8,7 +8,8 @@ use crate::attach::AttachError;
 use crate::block::engine::EngineError;
 use crate::control::client::ClientError;
 use crate::kms::embedded::backup::BackupError;
-use crate::kms::embedded::{OpenError, StoreError};
+use crate::kms::embedded::hsm::{Failure, HsmError};
+use crate::kms::embedded::{DomainKeyError, OpenError, PassphraseError, StoreError};
 use crate::kms::wire;
 use crate::nbd::ListenError;
 use crate::sys::locked::{KeyMemoryChoice, LockingFailed};
@@ -88,9 +89,20 @@ pub enum DaemonError {
     /// Caller: the certificate or the key that the KMS is to be served with.
     #[error("TLS for the KMS")]
     Tls(#[from] wire::TlsError),
+    /// Conflict: parts of a KMS lie there, which nothing may be built on.
+    #[error("a restore of the KMS was interrupted: {0} has its parts")]
+    InterruptedRestore(PathBuf),
     /// A backup of the embedded KMS.
     #[error("the backup {path}")]
     Backup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<BackupError>,
+    },
+    /// The domain key, which was to be moved.
+    #[error("the domain key in {path}")]
+    DomainKey {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -141,7 +153,7 @@ impl DaemonError {
             | Self::Tls(_)
             | Self::UnsafeStateDir(_)
             | Self::Inherited { .. } => 2,
-            Self::AnotherDaemon(_) | Self::SocketInUse(_) => 4,
+            Self::AnotherDaemon(_) | Self::SocketInUse(_) | Self::InterruptedRestore(_) => 4,
             Self::Listen { source, .. } => of_listening(source),
             Self::KmsListen { source, .. } => match source {
                 wire::ListenError::InUse => 4,
@@ -149,14 +161,11 @@ impl DaemonError {
                 wire::ListenError::System(source) => of_system(source),
             },
             Self::Socket { source, .. } => of_system(source),
-            Self::Backup { source, .. } => of_backup(source),
-            Self::Asked(source) => match source {
-                ClientError::Failed(problem) => problem.exit_code,
-                ClientError::NoDaemon(_) => 10,
-                ClientError::NotPermitted(_) => 9,
-                ClientError::Garbled(_) => 1,
-            },
-            Self::StateDir { .. } | Self::Kms(_) | Self::Events { .. } => 8,
+            Self::Backup { source, .. } | Self::DomainKey { source, .. } => of_backup(source),
+            Self::Asked(source) => source.problem().exit_code,
+            Self::Kms(source) => of_opening(source),
+            Self::StateDir { source, .. } => of_storage(source),
+            Self::Events { .. } => 8,
             Self::Volumes(source) => source.exit_code(),
             Self::Threads(_) | Self::Seal(_) | Self::Hsm(_) | Self::Callers(_) => 1,
         }
@@ -174,17 +183,67 @@ fn of_listening(error: &ListenError) -> u8 {
 fn of_backup(error: &BackupError) -> u8 {
     match error {
         BackupError::NotABackup | BackupError::WrongPassphrase | BackupError::Damaged(_) => 7,
-        BackupError::Store(StoreError::OtherDomainKey) => 7,
         BackupError::Occupied(_) => 4,
-        BackupError::DomainKey(_) | BackupError::NoLockedMemory(_) => 2,
+        BackupError::OtherCredential(_) | BackupError::NoLockedMemory(_) => 2,
+        BackupError::Passphrase { source, .. } => of_passphrase(source),
+        BackupError::DomainKey(error) => of_domain_key(error),
         BackupError::File { source, .. } => match source.kind() {
             ErrorKind::NotFound => 3,
             ErrorKind::AlreadyExists => 4,
-            ErrorKind::PermissionDenied => 9,
-            _ => 8,
+            _ => of_storage(source),
         },
-        BackupError::Store(_) | BackupError::Hsm(_) => 8,
+        BackupError::Store(error) => of_store(error),
+        BackupError::Hsm(error) => of_hsm(error),
     }
+}
+
+fn of_opening(error: &OpenError) -> u8 {
+    match error {
+        OpenError::DomainKey(error) => of_domain_key(error),
+        OpenError::Store(error) => of_store(error),
+        OpenError::Hsm(error) => of_hsm(error),
+        OpenError::NoLockedMemory(_) => 2,
+        OpenError::Directory { .. } | OpenError::AuditLog(_) => 8,
+    }
+}
+
+fn of_domain_key(error: &DomainKeyError) -> u8 {
+    match error {
+        DomainKeyError::Passphrase { source, .. } => of_passphrase(source),
+        DomainKeyError::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => 9,
+        _ => 2,
+    }
+}
+
+fn of_passphrase(error: &PassphraseError) -> u8 {
+    match error {
+        PassphraseError::Unfit | PassphraseError::NoLockedMemory(_) => 2,
+        PassphraseError::Wrong => 7,
+        PassphraseError::Unread(source) => of_storage(source),
+    }
+}
+
+fn of_store(error: &StoreError) -> u8 {
+    match error {
+        StoreError::OtherDomainKey => 7,
+        StoreError::OtherIdentity { .. } | StoreError::Newer { .. } => 2,
+        StoreError::InUse => 4,
+        _ => 8,
+    }
+}
+
+/// Where it says that it was not started, its parent has refused where the domain key comes from.
+fn of_hsm(error: &HsmError) -> u8 {
+    match error {
+        HsmError::NoLockedMemory(_) | HsmError::NotStarted(_) => 2,
+        HsmError::Failed(Failure::Memory | Failure::Passphrase | Failure::DomainKey | Failure::Confinement) => 2,
+        HsmError::OtherDomainKey => 7,
+        _ => 8,
+    }
+}
+
+fn of_storage(error: &io::Error) -> u8 {
+    if error.kind() == ErrorKind::PermissionDenied { 9 } else { 8 }
 }
 
 fn of_system(error: &io::Error) -> u8 {

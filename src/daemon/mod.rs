@@ -12,6 +12,7 @@ mod exports;
 mod logging;
 #[doc(hidden)]
 pub mod micro;
+mod problem;
 mod run;
 mod sockets;
 mod state_dir;
@@ -26,7 +27,7 @@ use serde::Deserialize;
 use crate::kms::aws;
 use crate::kms::embedded::hsm;
 
-pub use backup::{BackedUp, BackupAsked, back_up, restore};
+pub use backup::{BackedUp, BackupAsked, Sealed, back_up, restore, seal_domain_key};
 pub use error::DaemonError;
 pub use run::run;
 pub use wanted::wanted;

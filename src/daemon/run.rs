@@ -19,7 +19,7 @@ use super::confine::{Confined, confine};
 use super::exports::Volumes;
 use super::sockets::{Made, Sockets};
 use super::state_dir::StateDir;
-use super::{DaemonError, Options, logging};
+use super::{DaemonError, Options, backup, logging};
 use crate::attach::{EventLog, KmsTable, Registry, Settings};
 use crate::block;
 use crate::control::{self, About, Admission, NbdListener, Operated, api};
@@ -158,7 +158,9 @@ impl Daemon {
         let Brought { hsm, callers, tls } = brought;
         let io = block::engine::choose(config.io)?;
         let state_dir = StateDir::claim(&config.state_dir)?;
-        super::backup::clear(&config.state_dir);
+        backup::refuse_interrupted(config)?;
+        backup::clear(&config.state_dir)
+            .map_err(|source| DaemonError::StateDir { path: config.state_dir.clone(), source })?;
         let keys = open_keys(config, hsm)?;
         let events = open_events(config)?;
         let registry = Registry::open(settings(config), kmses(config, &keys, callers), Arc::clone(&events))?;
@@ -249,12 +251,22 @@ pub(super) fn kms_dir(config: &Config) -> PathBuf {
 /// Where the domain key comes from: what was asked for, else what the service manager provides, else its file.
 pub(super) fn domain_key(config: &Config) -> DomainKeySource {
     if let Some(from) = config.passphrase_file.clone() {
-        return DomainKeySource::Passphrase { from, stretching: config.state_dir.join("domain.stretching") };
+        return DomainKeySource::Passphrase { from, stretching: stretching_file(config) };
     }
     if let Some(path) = places::domain_key_credential() {
         return DomainKeySource::Credential { path };
     }
-    DomainKeySource::File { path: config.state_dir.join("domain.key"), store: kms_dir(config) }
+    DomainKeySource::File { path: domain_key_file(config), store: kms_dir(config) }
+}
+
+/// Where the domain key lies, if it lies in a file.
+pub(super) fn domain_key_file(config: &Config) -> PathBuf {
+    config.state_dir.join("domain.key")
+}
+
+/// Where what is made of a passphrase lies, if the domain key comes from one.
+pub(super) fn stretching_file(config: &Config) -> PathBuf {
+    config.state_dir.join("domain.stretching")
 }
 
 fn open_keys(config: &Config, hsm: Parent) -> Result<Arc<Embedded>, DaemonError> {

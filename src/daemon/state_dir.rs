@@ -6,30 +6,48 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::DaemonError;
+use crate::sys::owner::Owner;
 
 /// The state directory, ours until this is dropped.
 #[derive(Debug)]
 pub(super) struct StateDir {
     /// Its lock belongs to this open file, so that the kernel frees it however the daemon ends.
     _lock: File,
+    owner: Owner,
 }
 
 impl StateDir {
-    /// Makes `path` where it is absent, and holds it.
+    /// Makes `path` where it is absent, and holds it. It must be the daemon's own, or root's.
     pub(super) fn claim(path: &Path) -> Result<Self, DaemonError> {
-        let failed = |source| DaemonError::StateDir { path: path.to_owned(), source };
         make(path)?;
+        Self::hold(path, |owner| [0, nix::unistd::geteuid().as_raw()].contains(&owner))
+    }
+
+    /// The same for a process that works there for its owner, as root may for everybody.
+    pub(super) fn claim_for_owner(path: &Path) -> Result<Self, DaemonError> {
+        make(path)?;
+        let own = nix::unistd::geteuid();
+        Self::hold(path, |owner| own.is_root() || [0, own.as_raw()].contains(&owner))
+    }
+
+    fn hold(path: &Path, may_be: impl FnOnce(u32) -> bool) -> Result<Self, DaemonError> {
+        let failed = |source| DaemonError::StateDir { path: path.to_owned(), source };
         let found = path.metadata().map_err(failed)?;
-        let own = [0, nix::unistd::geteuid().as_raw()].contains(&found.uid());
-        if !own || found.mode() & 0o022 != 0 {
+        if !may_be(found.uid()) || found.mode() & 0o022 != 0 {
             return Err(DaemonError::UnsafeStateDir(path.to_owned()));
         }
-        let lock = lock_file(&path.join("lock")).map_err(failed)?;
+        let owner = Owner::of(path).map_err(failed)?;
+        let lock = owner.act(|| lock_file(&path.join("lock"))).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { _lock: lock }),
+            Ok(()) => Ok(Self { _lock: lock, owner }),
             Err(TryLockError::WouldBlock) => Err(DaemonError::AnotherDaemon(path.to_owned())),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
+    }
+
+    /// Whose it is.
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
     }
 }
 

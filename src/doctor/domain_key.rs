@@ -145,7 +145,12 @@ pub(super) mod tests {
             DomainKeySource::Credential { path: "/run/c/envol.domain-key".into() },
             DomainKeySource::Passphrase { from: "/run/p".into(), stretching: "/s/domain.stretching".into() },
         ] {
-            let serving = Serving { pid: 1, state_dir: state_dir.clone(), domain_key: source.to_string() };
+            let serving = Serving {
+                pid: 1,
+                state_dir: state_dir.clone(),
+                domain_key: source.to_string(),
+                verify_key_here: false,
+            };
             assert_eq!(said(&serving), Some(source));
         }
     }

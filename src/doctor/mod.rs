@@ -63,6 +63,8 @@ pub enum Check {
     DomainKey,
     /// What a thief of its disk has.
     DomainKeyPlace,
+    /// Whether what verifies the audit log lies elsewhere than the log.
+    AuditVerifyKey,
     /// A KMS that is not envol's own: the files that its section names.
     Kms,
 }
@@ -128,6 +130,8 @@ pub struct Serving {
     pub state_dir: PathBuf,
     /// Where its domain key comes from, in its words.
     pub domain_key: String,
+    /// Whether nobody has taken its audit log's verify key away.
+    pub verify_key_here: bool,
 }
 
 impl Check {
@@ -150,6 +154,7 @@ impl Check {
             Self::Space => "space",
             Self::DomainKey => "domain_key",
             Self::DomainKeyPlace => "domain_key_place",
+            Self::AuditVerifyKey => "audit_verify_key",
             Self::Kms => "kms",
         }
     }
@@ -228,6 +233,7 @@ pub fn examine(wanted: &Wanted, serving: Option<&Serving>) -> Vec<Finding> {
     findings.extend(space::space(wanted));
     findings.push(domain_key::domain_key(wanted));
     findings.push(domain_key::place(wanted, &disks));
+    findings.extend(serving.map(audit_verify_key));
     findings.extend(kms::kmses(wanted));
     findings
 }
@@ -257,6 +263,16 @@ fn configuration(wanted: &Wanted) -> Finding {
     }
 }
 
+fn audit_verify_key(serving: &Serving) -> Finding {
+    let check = Check::AuditVerifyKey;
+    match serving.verify_key_here {
+        false => check.fine("whoever has taken it can tell whether the log was changed"),
+        true => check
+            .limited("nobody has taken it yet: whoever takes over this machine could write the audit log anew")
+            .remedy("envol audit verify-key FILE, and keep FILE on another machine"),
+    }
+}
+
 /// `bytes` for people, cut to whole units.
 fn size(bytes: u64) -> String {
     let units = [(43, 40, "TiB"), (33, 30, "GiB"), (20, 20, "MiB"), (10, 10, "KiB")];
@@ -277,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_check_has_one_name() {
-        for check in [Check::LockedMemory, Check::MemfdSecret, Check::IoUring, Check::NbdModule, Check::DomainKeyPlace]
+        for check in [Check::LockedMemory, Check::MemfdSecret, Check::IoUring, Check::NbdModule, Check::AuditVerifyKey]
         {
             assert_eq!(serde_json::to_value(check).expect("a word"), check.name());
         }

@@ -14,6 +14,7 @@ pub mod hardening;
 pub(crate) mod inherited;
 pub mod locked;
 pub(crate) mod locked_box;
+pub(crate) mod owner;
 pub(crate) mod pages;
 pub(crate) mod peer_groups;
 pub(crate) mod punctual;

@@ -1,59 +1,20 @@
 //! `envol kms backup` and `restore`: a KMS in one file, carried elsewhere, with every volume on it.
 #![allow(unsafe_code, reason = "the shared support starts and signals processes")]
 
+mod copies;
+mod fitting;
+mod killed;
+mod owner;
+mod safe;
 #[path = "../support/mod.rs"]
 mod support;
+mod ways;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use serde_json::Value;
+use safe::{Safe, code, member, names};
 use support::{Daemon, command, have, must, random_file};
-
-/// A place for what is carried: the backup, its passphrase.
-struct Safe(tempfile::TempDir);
-
-impl Safe {
-    fn new() -> Self {
-        let safe = Self(tempfile::tempdir().expect("a directory"));
-        safe.write("passphrase", b"correct horse battery staple\n");
-        safe
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().expect("text").to_owned()
-    }
-
-    fn write(&self, name: &str, content: &[u8]) {
-        fs::write(self.path(name), content).expect("written");
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("ours");
-    }
-
-    fn words(&self, what: &str) -> [String; 5] {
-        ["kms".into(), what.into(), self.text("kms.backup"), "--passphrase-file".into(), self.text("passphrase")]
-    }
-
-    /// Restores into the state directory `state_dir`.
-    fn restore(&self, state_dir: &Path) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_envol"));
-        command.args(self.words("restore")).arg("--json").arg("--state-dir").arg(state_dir);
-        command.arg("--socket").arg(self.path("control.sock")).output().expect("starts")
-    }
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
-}
-
-fn member<'v>(value: &'v Value, name: &str) -> &'v str {
-    value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}"))
-}
 
 #[test]
 fn a_kms_is_carried_elsewhere_while_it_serves_and_every_volume_attaches_there() {
@@ -79,10 +40,8 @@ fn a_kms_is_carried_elsewhere_while_it_serves_and_every_volume_attaches_there() 
         let _: Vec<String> = making.join().expect("no panic");
         before
     });
-    let mut left = fs::read_dir(daemon.path().join("state")).expect("there");
-    let is_copy =
-        |entry: Result<fs::DirEntry, _>| entry.expect("an entry").file_name().to_string_lossy().contains("copy");
-    assert!(!left.any(is_copy), "the copy is removed");
+    let left = names(&daemon.path().join("state"));
+    assert!(!left.iter().any(|name| name.contains("copy")), "the copy is removed: {left:?}");
     for name in ["one", "two"] {
         let backing = daemon.backing(name);
         daemon.detach(name);
@@ -149,9 +108,7 @@ fn what_is_not_whole_or_not_opened_leaves_nothing_behind() {
         fs::write(safe.path("kms.backup"), content).expect("written");
         let output = safe.restore(&place);
         assert_eq!(code(&output), expected, "{output:?}");
-        let left: Vec<_> =
-            fs::read_dir(&place).expect("there").map(|entry| entry.expect("an entry").file_name()).collect();
-        assert_eq!(left, ["lock"], "nothing but the lock is left");
+        assert_eq!(names(&place), ["lock"], "nothing but the lock is left");
         String::from_utf8(output.stderr).expect("text")
     };
     let head = backup.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).expect("two lines").0 + 1;

@@ -52,7 +52,7 @@ fn status() -> Value {
     json!({
         "version": "0.1.0", "pid": 4711, "since": "2026-01-02T03:00:00Z", "state_dir": "/var/lib/envol",
         "listeners": ["nbd+unix:///?socket=/run/envol/nbd.sock"], "kms_endpoints": ["http://127.0.0.1:4599"], "key_memory": "memfd_secret",
-        "hsm": { "state": "running", "pid": 813, "domain_key": "the file /var/lib/envol/domain.key" }, "io": "io_uring",
+        "hsm": { "state": "running", "pid": 813, "domain_key": "the file /var/lib/envol/domain.key" }, "verify_key_here": true, "io": "io_uring",
         "hardening": {"asked": "prefer", "reached": ["no cores", "not dumpable", "no new privileges", "landlock (version 7)"], "missing": ["seccomp: Function not implemented"]}, "connections": 1,
         "volumes": [volume("in-use"), refused_volume()], "keys": [key("Disabled")],
         "traffic": [{

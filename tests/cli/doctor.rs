@@ -161,6 +161,22 @@ fn a_daemon_that_answers_is_found_with_its_own_places_and_limits() {
 }
 
 #[test]
+fn an_audit_log_whose_verify_key_nobody_has_is_told_until_somebody_has_it() {
+    let daemon = Daemon::start();
+    let doctor = || of(&envol_at(&daemon.socket(), &["doctor", "--json"]).document(), "audit_verify_key")[0].clone();
+    let found = doctor();
+    assert_eq!(found["state"], "limited");
+    assert!(text(&found, "remedy").starts_with("envol audit verify-key FILE"), "{found}");
+    let status = envol_at(&daemon.socket(), &["status"]).stdout;
+    assert!(status.contains("envol audit verify-key FILE"), "{status}");
+    let file = daemon.state_dir().join("verify.key");
+    let said = envol_at(&daemon.socket(), &["audit", "verify-key", file.to_str().expect("text")]);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert_eq!(doctor()["state"], "fine");
+    assert!(!envol_at(&daemon.socket(), &["status"]).stdout.contains("verify-key"));
+}
+
+#[test]
 fn a_daemon_that_never_answers_is_told_and_not_waited_for() {
     let dir = tempfile::tempdir().expect("a directory");
     let _silent = UnixListener::bind(dir.path().join("control.sock")).expect("a socket");

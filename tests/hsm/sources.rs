@@ -87,7 +87,7 @@ fn a_passphrase_opens_what_it_sealed_and_no_other_does() {
     for unusable in [&b""[..], b"\n", &[b'x'; 5000]] {
         write(&file, unusable, 0o600);
         let refused = place.try_open(&source).err();
-        assert!(matches!(refused, Some(OpenError::Hsm(HsmError::Failed(Failure::DomainKey)))), "{refused:?}");
+        assert!(matches!(refused, Some(OpenError::Hsm(HsmError::Failed(Failure::Passphrase)))), "{refused:?}");
     }
     write(&file, PASSPHRASE, 0o600);
     let stretching = place.path().join("domain.stretching");

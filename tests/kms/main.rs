@@ -7,6 +7,7 @@ mod audit;
 mod audit_failures;
 mod chain;
 mod ciphertext;
+mod copy;
 mod domain_key;
 mod hsm;
 mod imported;

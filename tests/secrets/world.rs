@@ -37,6 +37,7 @@ impl World {
         daemon.json(["volume", "create", "db", "--size", &size, "--scope", "1M", "--key", "alias/k"]);
         let mut known = keys::of_volume(&daemon.path().join("state"), &daemon.backing("db"), SCOPES);
         known.push(audit_verify_key(&daemon));
+        known.push(access_key(&daemon));
         let plaintext: Vec<u8> = (0..64).map(|_| fastrand::u8(..)).collect();
         known.push(Known { name: "plaintext".into(), bytes: plaintext.clone() });
         Self { daemon, scan: Scan::new(&known), plaintext }
@@ -118,6 +119,13 @@ fn audit_verify_key(daemon: &Daemon) -> Known {
     daemon.json(["audit", "verify-key", path.to_str().expect("text")]);
     let key: VerifyKey = std::fs::read_to_string(path).expect("there").parse().expect("a verify key");
     Known { name: "audit verify key".into(), bytes: key.expose().to_vec() }
+}
+
+/// The secret of an access key, which the daemon shows once.
+fn access_key(daemon: &Daemon) -> Known {
+    let made = daemon.json(["kms", "access-key", "create", "--user", "root"]);
+    let secret = made["secret_access_key"].as_str().expect("text");
+    Known { name: "access key's secret".into(), bytes: secret.into() }
 }
 
 /// How many cycles were asked for.

@@ -65,6 +65,21 @@ impl Daemon {
         daemon
     }
 
+    /// One of a user of its own, whose state directory `prepare` makes ready. Root runs it.
+    pub(crate) fn of_user(user: u32, arguments: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        let directory = Self::directory_in(&std::env::temp_dir());
+        std::os::unix::fs::chown(directory.path(), Some(user), Some(user)).expect("root may");
+        prepare(&directory.path().join("state"));
+        // It may lock as much as the shipped unit lets it.
+        let rights = "--inh-caps=+ipc_lock --ambient-caps=+ipc_lock";
+        let under = format!("setpriv --reuid={user} --regid={user} --clear-groups {rights}");
+        let under = under.split(' ').map(ToOwned::to_owned).collect();
+        let arguments = [&["daemon"], arguments].concat().iter().map(ToString::to_string).collect();
+        let mut daemon = Self { directory, under, arguments, environment: Vec::new(), process: None };
+        daemon.run();
+        daemon
+    }
+
     fn start_as(words: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = Self::directory_in(&std::env::temp_dir());
         let arguments = words.iter().map(ToString::to_string).collect();

@@ -29,21 +29,27 @@ pub enum KmsCommand {
     Backup(KmsBackupArgs),
     /// Put a KMS back from such a file, into a state directory that has none
     Restore(KmsBackupArgs),
+    /// Move the domain key from its file behind a passphrase
+    SealDomainKey(SealDomainKeyArgs),
 }
 
 /// `kms backup` and `kms restore`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-A backup is made by this command, not by the daemon: it must be able to read the domain key (as root, or as the
-daemon's user) and has the daemon copy its store meanwhile. The passphrase is stretched by Argon2id in 64 MiB of locked
-memory (RLIMIT_MEMLOCK). What is sealed with it opens every volume of this KMS: keep it as you would keep a key.
+A backup is made by this command, not by the daemon: it must be able to read the domain key (as
+root, or as the daemon's user) and has the daemon copy its store meanwhile. The passphrase is
+stretched by Argon2id in 64 MiB of locked memory (RLIMIT_MEMLOCK). What is sealed with it opens
+every volume of this KMS: keep it as you would keep a key.
 
-Restoring needs a state directory without a KMS, and no daemon in it. The domain key is its file domain.key then. Each
-volume is taken in with envol volume add.
+Restoring needs a state directory without a KMS, and no daemon in it. The domain key is its file
+domain.key then; with --domain-passphrase-file (or the configuration's passphrase_file) it lies
+there sealed under that passphrase, which the daemon is to be given. Each volume is taken in with
+envol volume add. Root may do both for a daemon with a user of its own.
 
 Examples:
   envol kms backup /mnt/safe/kms.backup --passphrase-file /run/keys/backup
-  envol kms restore /mnt/safe/kms.backup --passphrase-file /run/keys/backup --state-dir /srv/envol")]
+  envol kms restore /mnt/safe/kms.backup --passphrase-file /run/keys/backup --state-dir /srv/envol
+  envol kms restore kms.backup --passphrase-file backup.pass --domain-passphrase-file envol.pass")]
 pub struct KmsBackupArgs {
     /// The backup
     #[arg(value_name = "FILE")]
@@ -51,9 +57,28 @@ pub struct KmsBackupArgs {
     /// Where its passphrase is: a file of mode 0600, or a pipe
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: PathBuf,
-    /// Where the passphrase is that the domain key follows from, where it does and the daemon read it from a pipe
+    /// Where the domain key's passphrase is: for a backup, if the daemon read it from a pipe; for a restore, if it is to have one
     #[arg(long, value_name = "FILE")]
     pub domain_passphrase_file: Option<PathBuf>,
+}
+
+/// `kms seal-domain-key`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+The KMS stays as it is: the domain key is sealed under what follows from the passphrase (Argon2id,
+in 64 MiB of locked memory) and lies in the state directory as domain.stretching; then domain.key
+is overwritten and removed. From then on the daemon is given the passphrase: --passphrase-file, or
+passphrase_file in its configuration. No daemon may run meanwhile.
+
+What a file system or a disk keeps of an overwritten file (snapshots, flash) is out of reach.
+Without the passphrase, and without a backup, everything under the KMS's keys is lost.
+
+Example:
+  envol kms seal-domain-key --passphrase-file /run/keys/envol")]
+pub struct SealDomainKeyArgs {
+    /// Where the passphrase is: a file of mode 0600, or a pipe
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: PathBuf,
 }
 
 /// `kms zeroize`.

@@ -21,7 +21,7 @@ pub(crate) use bench::Against;
 pub use bench::BenchArgs;
 pub use daemon::{DaemonArgs, LogFormat};
 pub(crate) use key::{AliasCommand, KeyCommand};
-pub use kms::{AccessKeyCommand, KmsBackupArgs, KmsCommand, ServeArgs, ZeroizeArgs};
+pub use kms::{AccessKeyCommand, KmsBackupArgs, KmsCommand, SealDomainKeyArgs, ServeArgs, ZeroizeArgs};
 pub(crate) use volume::{BackupArgs, CreateArgs, HeaderCommand, RestoreArgs, VolumeCommand};
 pub use words::{CompletionsArgs, ManArgs};
 

@@ -41,6 +41,12 @@ fn head(status: &Status) -> Table {
     table.pair("clients", Cell::new(format!("{} connected", status.connections)));
     table.pair("key memory", Cell::new(&status.key_memory));
     table.pair("HSM", Cell::new(hsm(&status.hsm)));
+    if status.verify_key_here {
+        table.pair(
+            "audit log",
+            Cell::new("its verify key is still here: take it away with envol audit verify-key FILE"),
+        );
+    }
     table.pair("hardening", Cell::new(status.hardening.reached.join(", ")));
     for missing in &status.hardening.missing {
         table.pair("lacking", Cell::new(missing));

@@ -39,6 +39,7 @@ fn daemon(socket: &Path) -> (Finding, Option<Serving>) {
                 pid: status.pid,
                 state_dir: PathBuf::from(&status.state_dir),
                 domain_key: status.hsm.domain_key.clone(),
+                verify_key_here: status.verify_key_here,
             };
             return (running(&status), Some(serving));
         }

@@ -67,6 +67,7 @@ mod tests {
             kms: Vec::new(),
             key_memory: String::new(),
             hsm: Hsm::default(),
+            verify_key_here: false,
             io: String::new(),
             hardening: Hardening::default(),
             connections: 0,

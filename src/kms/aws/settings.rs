@@ -72,8 +72,6 @@ pub(crate) fn is_readable_by(facts: &Metadata, user: u32, groups: &[u32]) -> boo
 
 /// What an endpoint comes to.
 struct Endpoint {
-    #[cfg_attr(not(any(feature = "aws", test)), expect(dead_code, reason = "only the client of AWS connects"))]
-    port: u16,
     encrypted: bool,
     local: bool,
     link_local: bool,
@@ -102,8 +100,14 @@ impl Endpoint {
         let local = host == "localhost" || address.is_some_and(|address| address.is_loopback());
         let link_local = address.is_some_and(is_link_local);
         let bare = matches!(url.path(), "" | "/") && url.query().is_none() && !url.authority()?.as_str().contains('@');
-        let port = url.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
-        bare.then_some(Self { port, encrypted, local, link_local })
+        bare.then_some(Self { encrypted, local, link_local })
+    }
+
+    /// The TCP port of an endpoint.
+    #[cfg(any(feature = "aws", test))]
+    fn port_of(url: &str) -> Option<u16> {
+        let own = if Self::of(url)?.encrypted { 443 } else { 80 };
+        Some(url.parse::<Uri>().ok()?.port_u16().unwrap_or(own))
     }
 }
 
@@ -144,9 +148,7 @@ impl Settings {
     /// The TCP ports that a call needs to connect to.
     #[cfg(any(feature = "aws", test))]
     pub(super) fn ports(&self) -> Vec<u16> {
-        let of = |url: &Option<String>, own| {
-            url.as_deref().map_or(Some(own), |url| Endpoint::of(url).map(|endpoint| endpoint.port))
-        };
+        let of = |url: &Option<String>, own| url.as_deref().map_or(Some(own), Endpoint::port_of);
         let mut ports = vec![of(&self.endpoint, 443)];
         // A profile may name a role too.
         ports.push(of(&self.sts_endpoint, 443));

@@ -14,6 +14,8 @@ use nix::unistd::Uid;
 use crate::crypto::random;
 use crate::secret::Secret;
 
+use super::passphrase::PassphraseError;
+
 /// A link is not followed, and nobody waits for the other end of a pipe, which is refused.
 const OPENED: libc::c_int = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
@@ -37,6 +39,14 @@ pub enum DomainKeyError {
     /// A passphrase that would be asked for where nobody can be asked.
     #[error("the passphrase cannot be read from {0}: name a file or a pipe, such as <(systemd-ask-password)")]
     NotReadable(PathBuf),
+    /// A passphrase that gives no key.
+    #[error("the passphrase in {path}")]
+    Passphrase {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PassphraseError,
+    },
     /// Damaged.
     #[error("{0} does not say how the passphrase is stretched; restore it from a backup")]
     NoStretching(PathBuf),
@@ -71,16 +81,16 @@ pub enum DomainKeyError {
 
 /// The domain key in the file `path`; made there if `may_make` and it does not exist.
 pub(super) fn load(path: &Path, store_dir: &Path, may_make: bool) -> Result<Secret<32>, DomainKeyError> {
-    let mut file = open(path, store_dir, may_make, fill)?;
+    let mut file = open(path, store_dir, (Uid::effective().as_raw(), may_make), fill)?;
     read(&mut file).map_err(|source| DomainKeyError::File { path: path.to_owned(), source })
 }
 
-/// The file `path`, open and found to be a domain key's; made there if `may_make` and it does not exist, with what
-/// `fill` writes and syncs.
+/// The file `path`, open and found to be a domain key's, of `user` or root; made there if `may_make` and it does not exist,
+/// with what `fill` writes and syncs.
 pub(super) fn open(
     path: &Path,
     store_dir: &Path,
-    may_make: bool,
+    (user, may_make): (u32, bool),
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<File, DomainKeyError> {
     let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
@@ -95,13 +105,13 @@ pub(super) fn open(
         }
         put_in_place(path, fill).map_err(failed)?;
     }
-    judged(path, 0o077)
+    judged(path, 0o077, user)
 }
 
 /// The file `path`, which the service manager has put there for us: it lets in by the file's group, through an access
 /// control list, whom it runs the service as.
-pub(super) fn open_credential(path: &Path) -> Result<File, DomainKeyError> {
-    judged(path, 0o037)
+pub(super) fn open_credential(path: &Path, user: u32) -> Result<File, DomainKeyError> {
+    judged(path, 0o037, user)
 }
 
 /// Overwrites the file `path` and removes it, durably; it may be gone already.
@@ -139,7 +149,8 @@ pub(super) fn read(file: &mut File) -> io::Result<Secret<32>> {
     Ok(key)
 }
 
-fn directory(path: &Path) -> &Path {
+/// The directory that `path` lies in.
+pub(super) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -148,15 +159,8 @@ fn directory(path: &Path) -> &Path {
 
 /// Puts what `fill` writes and syncs in place durably, unless another got there first.
 pub(super) fn put_in_place(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".new");
-    let unfinished = Path::new(&unfinished);
-    match fs::remove_file(unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fill(&mut OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?)?;
-    match fs::hard_link(unfinished, path) {
+    let unfinished = make_unfinished(path, fill)?;
+    match fs::hard_link(&unfinished, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
@@ -164,12 +168,31 @@ pub(super) fn put_in_place(path: &Path, fill: impl FnOnce(&mut File) -> io::Resu
     File::open(directory(path))?.sync_all()
 }
 
-/// The file, if it is one that a domain key may lie in; `others` are the rights that nobody else may have.
-fn judged(path: &Path, others: u32) -> Result<File, DomainKeyError> {
+/// Puts what `fill` writes and syncs in place durably, whatever was there.
+pub(super) fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    fs::rename(make_unfinished(path, fill)?, path)?;
+    File::open(directory(path))?.sync_all()
+}
+
+/// What `fill` writes and syncs, under the passing name of `path`.
+fn make_unfinished(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<PathBuf> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fill(&mut OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?)?;
+    Ok(unfinished)
+}
+
+/// The file, if it is one that a domain key of `user` may lie in; `others` are the rights that nobody else may have.
+fn judged(path: &Path, others: u32, user: u32) -> Result<File, DomainKeyError> {
     let failed = |source| DomainKeyError::File { path: path.to_owned(), source };
     let file = OpenOptions::new().read(true).custom_flags(OPENED).open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
-    accepted(path, &facts, others, Uid::effective().as_raw())?;
+    accepted(path, &facts, others, user)?;
     Ok(file)
 }
 

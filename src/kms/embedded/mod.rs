@@ -46,6 +46,7 @@ pub use keys::Origin;
 pub use last_use::{KeyLastUsage, LastUse};
 pub use lists::{Page, PageOf};
 pub use owned::{OWNED_ACCOUNT, Owned};
+pub use passphrase::PassphraseError;
 pub use regions::Region;
 pub use rotation::{RotationEntry, RotationStatus};
 pub use spec::{KeySpec, KeyUsage};

@@ -22,7 +22,7 @@ use super::{Embedded, Identity, OpenError, call, make_private, open_store, refus
 pub const OWNED_ACCOUNT: &str = "aws";
 
 /// Where they lie, in the KMS's directory.
-const FOLDER: &str = "owned";
+pub(super) const FOLDER: &str = "owned";
 
 /// The KMS whose keys AWS owns, behind the customer's.
 pub struct Owned(Arc<Embedded>);
@@ -40,8 +40,11 @@ impl Embedded {
     /// # Errors
     /// Where its store cannot be opened, or made while the HSM is zeroized.
     pub fn owned(&self) -> Result<Arc<Self>, KmsError> {
-        let open = || self.open_owned().map(Arc::new);
-        self.regions.owned(open).map_err(|error| refusal::internal(&error))
+        self.opened_owned().map_err(|error| refusal::internal(&error))
+    }
+
+    pub(super) fn opened_owned(&self) -> Result<Arc<Self>, OpenError> {
+        self.regions.owned(|| self.open_owned().map(Arc::new))
     }
 
     fn open_owned(&self) -> Result<Self, OpenError> {

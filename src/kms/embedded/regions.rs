@@ -18,7 +18,8 @@ use super::admin::on_nothing;
 use super::call::{Trail, authorise};
 use super::caller::SignedRequest;
 use super::operation::Operation;
-use super::{Embedded, Identity, make_private, refusal, store};
+use super::owned::FOLDER as OWNED_FOLDER;
+use super::{Embedded, Identity, OpenError, make_private, refusal, store};
 
 /// Where the other regions lie, in the KMS's directory.
 const FOLDER: &str = "regions";
@@ -54,13 +55,6 @@ impl Regions {
         known.insert(OWNED.to_owned(), Arc::clone(&owned));
         Ok(owned)
     }
-
-    /// Does `work` with the stores that are open, while no other is opened.
-    pub(super) fn hold<T>(&self, work: impl FnOnce(&[&store::Store]) -> T) -> T {
-        let open = self.0.lock();
-        let stores: Vec<&store::Store> = open.values().map(|region| &*region.store).collect();
-        work(&stores)
-    }
 }
 
 impl Embedded {
@@ -88,10 +82,34 @@ impl Embedded {
             authorise(&call, operation, None)?;
             self.make_place(&dir)?;
         }
-        let opened = self.beside(&dir, self.identity_in(region)).map_err(|error| refusal::internal(&error))?;
-        let opened = Arc::new(opened);
+        let opened = self.open_there(&dir, region).map_err(|error| refusal::internal(&error))?;
         open.insert(region.0.clone(), Arc::clone(&opened));
         Ok(opened)
+    }
+
+    fn open_there(&self, dir: &Path, region: &Region) -> Result<Arc<Self>, OpenError> {
+        Ok(Arc::new(self.beside(dir, self.identity_in(region))?))
+    }
+
+    /// Every KMS that lies in this one's directory: the other regions and AWS's own keys, whether they were asked for yet or
+    /// not.
+    pub(super) fn all_within(&self) -> Result<Vec<Arc<Self>>, OpenError> {
+        let failed = |source| OpenError::Directory { path: self.dir.clone(), source };
+        let mut all = Vec::new();
+        for region in stored(&self.dir.join(FOLDER)).map_err(failed)? {
+            let mut open = self.regions.0.lock();
+            if let Some(known) = open.get(&region.0) {
+                all.push(Arc::clone(known));
+                continue;
+            }
+            let opened = self.open_there(&self.dir.join(FOLDER).join(&region.0), &region)?;
+            open.insert(region.0.clone(), Arc::clone(&opened));
+            all.push(opened);
+        }
+        if store::exists(&self.dir.join(OWNED_FOLDER)).map_err(failed)? {
+            all.push(self.opened_owned()?);
+        }
+        Ok(all)
     }
 
     /// Leaves a line for a request to `region` that was refused before it came to a key.
@@ -117,7 +135,7 @@ impl Embedded {
     fn make_place(&self, dir: &Path) -> Result<(), KmsError> {
         let folder = self.dir.join(FOLDER);
         let internal = |error: io::Error| refusal::internal(&error);
-        if count_stores(&folder).map_err(internal)? >= limits::REGIONS_MAX {
+        if stored(&folder).map_err(internal)?.len() >= limits::REGIONS_MAX {
             return Err(refusal::too_many_regions(limits::REGIONS_MAX));
         }
         make_private(&folder).and_then(|()| make_private(dir)).map_err(internal)
@@ -128,10 +146,19 @@ impl Embedded {
     }
 }
 
-fn count_stores(folder: &Path) -> io::Result<usize> {
+/// The regions that have a store in `folder`.
+fn stored(folder: &Path) -> io::Result<Vec<Region>> {
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    entries.map(|entry| store::exists(&entry?.path()).map(usize::from)).sum()
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let Some(region) = name.to_str().and_then(Region::named) else { continue };
+        if store::exists(&folder.join(&region.0))? {
+            found.push(region);
+        }
+    }
+    Ok(found)
 }

@@ -12,6 +12,10 @@
 //! The file is made under another name and renamed when complete, so that a torn one is never found under its own.
 //! Every page's checksum is verified at opening. What the records mean is `keys`' matter.
 
+mod copy;
+
+pub(super) use copy::Snapshot;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -182,17 +186,6 @@ pub(super) fn judge_domain_key(dir: &Path, check_value: &[u8; 32]) -> Result<(),
 }
 
 impl Store {
-    /// Does `work` while nobody writes into this store and the `others`.
-    pub(super) fn still<T>(&self, others: &[&Self], work: impl FnOnce() -> T) -> Result<T, StoreError> {
-        let alone = self.0.begin_write()?;
-        let done = match others {
-            [] => work(),
-            [next, rest @ ..] => next.still(rest, work)?,
-        };
-        alone.abort()?;
-        Ok(done)
-    }
-
     /// Opens the store in `dir`, or makes it.
     ///
     /// Without the HSM's `check_value`, whether the store belongs to the HSM is not known, and none is made.

@@ -11,6 +11,11 @@ use super::operation::Operation;
 use super::{Embedded, refusal};
 
 impl Embedded {
+    /// Whether the verify key is still here: nobody has taken it away. No call, and no record.
+    pub fn keeps_audit_verify_key(&self) -> bool {
+        self.audit.has_verify_key()
+    }
+
     /// The key that verifies the audit log from its first record on. It is kept until it is forgotten, so that a crash
     /// between the two loses nothing; whoever has the disk until then has it, too.
     ///

@@ -80,6 +80,11 @@ impl Embedded {
     }
 }
 
+/// Marks the copy in `to` if the store in `from` is marked.
+pub(super) fn carry_mark(from: &Path, to: &Path) -> io::Result<()> {
+    if is_zeroized(from)? { set_mark(to) } else { Ok(()) }
+}
+
 fn mark(dir: &Path) -> PathBuf {
     dir.join(MARK)
 }

@@ -71,6 +71,11 @@ impl Chained {
         self.tell(settled);
     }
 
+    /// Whether nobody has the verify key yet.
+    pub(super) fn has_verify_key(&self) -> bool {
+        self.stand.verify_key.is_some()
+    }
+
     /// A copy of the verify key, if nobody has it yet.
     pub(super) fn verify_key(&self) -> Result<Option<VerifyKey>, LockingFailed> {
         self.stand.verify_key.as_ref().map(|key| VerifyKey::new(key.expose())).transpose()

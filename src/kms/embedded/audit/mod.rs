@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 use crate::chain::VerifyKey;
 use crate::kms::{EncryptionContext, KmsError};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex};
 use crate::sys::locked::LockingFailed;
 
@@ -69,6 +70,8 @@ pub(super) struct AuditLog {
     committer: Committer,
     /// Held for as long as a batch is chained or its keys are replaced, never while one is written.
     chained: Arc<Mutex<Chained>>,
+    /// Whether nobody has the verify key yet, known without waiting for a disk.
+    has_verify_key: AtomicBool,
 }
 
 /// A part of the log, read at its place: appending goes on beside it.
@@ -82,9 +85,10 @@ impl AuditLog {
     /// Opens the log in `dir`, or makes it; what it lacks at its end is marked by a record of the time `now`.
     pub(super) fn open(dir: &Path, identity: &Identity, now: Timestamp) -> io::Result<Self> {
         let opening::Opened { file, length, chained } = opening::open(&dir.join(FILE), identity, now)?;
+        let has_verify_key = AtomicBool::new(chained.has_verify_key());
         let chained = Arc::new(Mutex::new(chained));
         let committer = Committer::start(file.try_clone()?, length, Arc::clone(&chained))?;
-        Ok(Self { file, committer, chained })
+        Ok(Self { file, committer, chained, has_verify_key })
     }
 
     /// The key that verifies the log from its first record on, if nobody has it yet.
@@ -94,7 +98,16 @@ impl AuditLog {
 
     /// Forgets the verify key with this fingerprint, durably; whether it was there.
     pub(super) fn forget_verify_key(&self, fingerprint: &str) -> io::Result<bool> {
-        self.chained.lock().forget_verify_key(fingerprint)
+        let forgotten = self.chained.lock().forget_verify_key(fingerprint)?;
+        if forgotten {
+            self.has_verify_key.store(false, Ordering::SeqCst);
+        }
+        Ok(forgotten)
+    }
+
+    /// Whether the verify key is here: nobody has said that they have it.
+    pub(super) fn has_verify_key(&self) -> bool {
+        self.has_verify_key.load(Ordering::SeqCst)
     }
 
     /// Has the lines of `calls`, which took effect together, appended; [`AuditLog::wait`] says when they are durable.

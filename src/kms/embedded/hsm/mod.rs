@@ -25,7 +25,7 @@ pub use client::{Client, HsmError};
 pub use parent::Parent;
 pub use process::run_as_named;
 pub use server::{Hsm, ServeError, serve};
-pub use source::DomainKeySource;
+pub use source::{DomainKeySource, NamedBy};
 
 pub use protocol::Failure;
 

@@ -17,6 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use crate::kms::embedded::domain_key;
+use crate::kms::embedded::passphrase::PassphraseError;
 use crate::kms::frame;
 use crate::limits;
 use crate::sys::confinement::{self, Reachable};
@@ -26,7 +27,8 @@ use crate::sys::seclusion;
 
 use super::protocol::{Failure, Reply};
 use super::server::{Hsm, serve};
-use super::{source, spawner};
+use super::source::{self, NoKey};
+use super::spawner;
 
 /// The name of the HSM's parent.
 pub(super) const PARENT: &str = "envol-hsm-parent";
@@ -69,7 +71,7 @@ fn run_hsm(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     let given = File::from(seclusion::take_stdin()?);
     let memory = reserve_memory(words.next());
     let hardening = words.next();
-    let key = memory.and_then(|()| source::domain_key(given, words));
+    let key = memory.and_then(|()| source::domain_key(given, words).map_err(io::Error::other));
     let hsm = key.and_then(|key| Hsm::new(key).map_err(io::Error::other));
     // Where the limit does not allow it, keys are out of swap all the same: they lie in memory of their own.
     let _ = seclusion::lock_all_memory();
@@ -97,10 +99,14 @@ fn confine(word: Option<&OsStr>) -> io::Result<()> {
 
 /// What the front is told of `error`.
 fn failure(error: &io::Error) -> Failure {
-    match error.get_ref() {
-        Some(cause) if cause.is::<LockingFailed>() => Failure::Memory,
-        Some(cause) if cause.is::<NotConfined>() => Failure::Confinement,
-        _ => Failure::DomainKey,
+    let Some(cause) = error.get_ref() else { return Failure::DomainKey };
+    match cause.downcast_ref() {
+        Some(NoKey::Passphrase(PassphraseError::NoLockedMemory(_))) => Failure::Memory,
+        Some(NoKey::Passphrase(PassphraseError::Unfit | PassphraseError::Wrong)) => Failure::Passphrase,
+        Some(NoKey::File(error) | NoKey::Passphrase(PassphraseError::Unread(error))) => failure(error),
+        None if cause.is::<LockingFailed>() => Failure::Memory,
+        None if cause.is::<NotConfined>() => Failure::Confinement,
+        None => Failure::DomainKey,
     }
 }
 

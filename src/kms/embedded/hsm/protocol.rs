@@ -95,6 +95,9 @@ pub enum Failure {
     /// The kernel does not confine it as the configuration requires.
     #[error("the HSM could not be confined by landlock and seccomp, as hardening = \"require\" asks")]
     Confinement,
+    /// The passphrase is none, or another one.
+    #[error("the passphrase does not open the domain key: it is another one, or empty, or too long")]
+    Passphrase,
 }
 
 /// Bytes that are no message of this protocol.
@@ -208,6 +211,7 @@ impl Failure {
             Self::DomainKey => 5,
             Self::Length => 6,
             Self::Confinement => 7,
+            Self::Passphrase => 8,
         }
     }
 
@@ -220,6 +224,7 @@ impl Failure {
             5 => Ok(Self::DomainKey),
             6 => Ok(Self::Length),
             7 => Ok(Self::Confinement),
+            8 => Ok(Self::Passphrase),
             _ => Err(Malformed),
         }
     }
@@ -385,6 +390,7 @@ mod tests {
             Reply::Failed(Failure::DomainKey),
             Reply::Failed(Failure::Length),
             Reply::Failed(Failure::Confinement),
+            Reply::Failed(Failure::Passphrase),
             Reply::WrappingKey { public: b"p", kept: b"k" },
         ];
         for reply in replies {

@@ -7,8 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::kms::embedded::domain_key::{self, DomainKeyError};
-use crate::kms::embedded::passphrase;
+use crate::kms::embedded::passphrase::{self, PassphraseError, Recipe};
 use crate::secret::Secret;
+use crate::sys::owner::Owner;
 
 /// What an HSM is told that reads the domain key itself.
 const KEY: &str = "key";
@@ -48,6 +49,12 @@ pub(super) struct NoSource;
 pub(super) struct Opened {
     pub(super) descriptor: File,
     pub(super) words: Vec<OsString>,
+}
+
+impl Opened {
+    fn passphrase(descriptor: File, recipe: &Recipe) -> Self {
+        Self { descriptor, words: vec![PASSPHRASE.into(), recipe.to_string().into()] }
+    }
 }
 
 impl fmt::Display for DomainKeySource {
@@ -95,24 +102,24 @@ impl DomainKeySource {
         matches!(self, Self::Passphrase { .. })
     }
 
-    /// Opens it, reading nothing. A file that may be made and is not there is made first, with what `fill` writes.
+    /// Opens it, reading nothing: it must be of `user` or root. A file that may be made and is not there is made first, with
+    /// what `fill` writes.
     pub(super) fn open(
         &self,
-        may_make: bool,
+        (user, may_make): (u32, bool),
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<Opened, DomainKeyError> {
         match self {
             Self::File { path, store } => {
-                let descriptor = domain_key::open(path, store, may_make, fill)?;
+                let descriptor = domain_key::open(path, store, (user, may_make), fill)?;
                 Ok(Opened { descriptor, words: vec![KEY.into()] })
             }
             Self::Credential { path } => {
-                Ok(Opened { descriptor: domain_key::open_credential(path)?, words: vec![KEY.into()] })
+                Ok(Opened { descriptor: domain_key::open_credential(path, user)?, words: vec![KEY.into()] })
             }
             Self::Passphrase { from, stretching } => {
-                let descriptor = passphrase::open(from)?;
-                let stretching = passphrase::stretching(stretching, may_make)?;
-                Ok(Opened { descriptor, words: vec![PASSPHRASE.into(), stretching.to_string().into()] })
+                let descriptor = passphrase::open(from, user)?;
+                Ok(Opened::passphrase(descriptor, &passphrase::recipe(stretching, may_make)?))
             }
         }
     }
@@ -138,23 +145,55 @@ impl DomainKeySource {
     }
 }
 
-/// The domain key of `source`, for whoever is allowed to read it and backs it up in a process of their own.
-pub(in crate::kms::embedded) fn read_domain_key(source: &DomainKeySource) -> Result<Secret<32>, DomainKeyError> {
-    let Opened { descriptor, words } = source.open(false, |_| Err(io::ErrorKind::NotFound.into()))?;
-    let failed = |error| DomainKeyError::File { path: source.place().to_owned(), source: error };
-    domain_key(descriptor, words.into_iter()).map_err(failed)
+/// Who named a source: what the caller names is opened with their own rights, what a daemon names with those of its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// Whoever runs this process.
+    Caller,
+    /// The daemon, or what lies in its directory.
+    Daemon,
+}
+
+/// The domain key of `source`, whose files are of `owner`, for whoever is allowed to read it and backs it up in a process of
+/// their own.
+pub(in crate::kms::embedded) fn read_domain_key(
+    (source, by): (&DomainKeySource, NamedBy),
+    owner: Owner,
+) -> Result<Secret<32>, DomainKeyError> {
+    let how = (owner.user(), false);
+    let opened = match source {
+        DomainKeySource::Passphrase { from, stretching } if by == NamedBy::Caller => {
+            let descriptor = passphrase::open(from, owner.user())?;
+            Opened::passphrase(descriptor, &owner.act(|| passphrase::recipe(stretching, false))?)
+        }
+        _ => owner.act(|| source.open(how, |_| Err(io::ErrorKind::NotFound.into())))?,
+    };
+    let path = || source.place().to_owned();
+    domain_key(opened.descriptor, opened.words.into_iter()).map_err(|error| match error {
+        NoKey::File(source) => DomainKeyError::File { path: path(), source },
+        NoKey::Passphrase(source) => DomainKeyError::Passphrase { path: path(), source },
+    })
+}
+
+/// Why there is no domain key in what was opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoKey {
+    #[error(transparent)]
+    File(#[from] io::Error),
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
 }
 
 /// The domain key, in the HSM: what `given` and `words` make of it.
-pub(super) fn domain_key(mut given: File, words: impl Iterator<Item = OsString>) -> io::Result<Secret<32>> {
+pub(super) fn domain_key(mut given: File, words: impl Iterator<Item = OsString>) -> Result<Secret<32>, NoKey> {
     let words: Vec<OsString> = words.collect();
     match &words[..] {
-        [kind] if kind == KEY => domain_key::read(&mut given),
-        [kind, stretching] if kind == PASSPHRASE => {
-            let stretching = stretching.to_str().unwrap_or_default().parse().map_err(io::Error::other)?;
-            passphrase::read(&mut given, &stretching)
+        [kind] if kind == KEY => Ok(domain_key::read(&mut given)?),
+        [kind, recipe] if kind == PASSPHRASE => {
+            let recipe: Recipe = recipe.to_str().unwrap_or_default().parse().map_err(io::Error::other)?;
+            Ok(recipe.domain_key(&mut given)?)
         }
-        _ => Err(io::ErrorKind::InvalidInput.into()),
+        _ => Err(io::Error::from(io::ErrorKind::InvalidInput).into()),
     }
 }
 

@@ -15,6 +15,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use nix::unistd::Uid;
+
 use crate::kms::embedded::domain_key::DomainKeyError;
 use crate::sys::channel::Channel;
 use crate::sys::{hardening, seclusion};
@@ -123,7 +125,8 @@ impl Drop for Running {
 }
 
 fn start(manner: &Manner, source: &DomainKeySource, may_make: bool) -> Result<(Child, UnixStream), NotStarted> {
-    let Opened { descriptor, words } = source.open(may_make, |file| make_domain_key(&manner.memory, file))?;
+    let how = (Uid::effective().as_raw(), may_make);
+    let Opened { descriptor, words } = source.open(how, |file| make_domain_key(&manner.memory, file))?;
     let (front, own) = UnixStream::pair()?;
     let mut hsm = program(HSM);
     hsm.arg(&manner.memory).arg(&manner.hardening).args(words).current_dir("/");
