@@ -7,6 +7,7 @@
 pub mod aead;
 pub mod derive;
 pub mod digest;
+pub mod pair;
 pub mod passphrase;
 pub mod random;
 mod stack;
