@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use envol::cli::{self, Cli, Command, DaemonArgs, Global, KmsBackupArgs, KmsCommand, LogFormat, ServeArgs, Task};
 use envol::control::api::Problem;
 use envol::daemon;
+use envol::sys::heap::Heap;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 fn main() -> ExitCode {
     if let Some(code) = daemon::run_as_named() {

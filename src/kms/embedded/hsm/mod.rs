@@ -12,6 +12,8 @@ mod import;
 mod kept;
 #[doc(hidden)]
 pub mod micro;
+mod pair;
+mod pair_client;
 mod parent;
 mod process;
 mod protocol;
@@ -30,6 +32,8 @@ pub use source::DomainKeySource;
 pub use protocol::Failure;
 
 pub(super) use client::{ImportedMaterial, Material};
+pub(super) use pair::public_key;
+pub(super) use pair_client::DataKeyPairReply;
 pub(super) use source::read_domain_key;
 
 use std::fmt;
