@@ -3,7 +3,9 @@
 use std::fs;
 
 use envol::crypto::pair::{Oaep, PairSpec};
-use envol::kms::embedded::{Embedded, KeySpec, KeyUsage, MessageType, NewDataKeyPair, NewKey, Origin, Signed};
+use envol::kms::embedded::{
+    Embedded, KeySpec, KeyUsage, MessageType, NewDataKeyPair, NewKey, Origin, ReEncryption, Signed, Ways,
+};
 use envol::kms::{EncryptionContext, KeyArn, KeyName, WrappedKey};
 use openssl::hash::{MessageDigest, hash};
 use openssl::pkey::PKey;
@@ -148,6 +150,36 @@ fn rsa_keys_encrypt_and_decrypt_or_sign_and_verify_and_never_both() {
     let said = refusal(kms.generate_data_key(&caller(), &key, 32, &none).map(|_| ()));
     let text = "key KeySpec is RSA_2048 which is not valid for GenerateDataKey.";
     assert_eq!(said, format!("InvalidKeyUsageException: {arn} {text}"));
+}
+
+#[test]
+fn what_is_encrypted_anew_is_never_seen_whatever_the_keys_are() {
+    let world = World::new();
+    let kms = world.open();
+    let none = EncryptionContext::default();
+    let (_, rsa) = made(&kms, KeySpec::Rsa2048, KeyUsage::Encryption);
+    let cipher: KeyName = kms.create_key(&caller(), "", None).expect("made").arn.into();
+    let (context, sealed) = (context(&[("a", "b")]), kms.encrypt(&caller(), &cipher, b"text", &none).expect("sealed"));
+    let again = |blob: &WrappedKey, from: (&KeyName, Option<Oaep>), to: (&KeyName, Option<Oaep>), to_context| {
+        let asked = ReEncryption { blob, from: Some(from.0), context: &none, to: to.0, to_context };
+        kms.re_encrypt_pairs(&caller(), &asked, Ways { from: from.1, to: to.1 })
+    };
+    let one = again(&sealed.wrapped, (&cipher, None), (&rsa, Some(Oaep::Sha1)), &none).expect("sealed anew");
+    assert_eq!((one.source.1, one.key.1), (Some(sealed.material), None));
+    let two = again(&one.wrapped, (&rsa, Some(Oaep::Sha1)), (&rsa, Some(Oaep::Sha256)), &none).expect("sealed anew");
+    let three = again(&two.wrapped, (&rsa, Some(Oaep::Sha256)), (&cipher, None), &context).expect("sealed anew");
+    let opened = kms.decrypt_bytes(&caller(), None, &three.wrapped, &context).expect("opened");
+    assert_eq!(opened.plaintext.expose(), b"text");
+    let said = refusal(again(&two.wrapped, (&rsa, Some(Oaep::Sha1)), (&cipher, None), &none).map(|_| ()));
+    assert_eq!(said, "InvalidCiphertextException: ");
+    for (length, allowed) in [(190, true), (191, false)] {
+        let long = kms.encrypt(&caller(), &cipher, &vec![7; length], &none).expect("sealed").wrapped;
+        let outcome = again(&long, (&cipher, None), (&rsa, Some(Oaep::Sha256)), &none).map(|_| ());
+        assert_eq!(outcome.is_ok(), allowed, "{length}: {outcome:?}");
+    }
+    let log = world.audit();
+    let text = format!("{log:?}");
+    assert!(log.iter().filter(|record| record["eventName"] == "ReEncrypt").count() == 6 && !text.contains("dGV4dA"));
 }
 
 #[test]

@@ -259,9 +259,40 @@ equal(refusal(kms.encrypt, KeyId=rsa, Plaintext=b"x"),
 equal(refusal(kms.decrypt, KeyId=rsa, CiphertextBlob=theirs), "InvalidCiphertextException: ")
 equal(refusal(kms.generate_data_key, KeyId=rsa, NumberOfBytes=32), f"InvalidKeyUsageException: {rsa} key KeySpec is "
       "RSA_2048 which is not valid for GenerateDataKey.")
-for members in [{"SourceEncryptionAlgorithm": "RSAES_OAEP_SHA_1"}, {"DestinationEncryptionAlgorithm": "RSAES_OAEP_SHA_1"}]:
-    equal(refusal(kms.re_encrypt, CiphertextBlob=blob, SourceKeyId=key, DestinationKeyId=rsa, **members),
-          "UnsupportedOperationException: ReEncrypt with RSAES_OAEP_SHA_1 is not supported by this KMS.")
+into = {"DestinationKeyId": rsa, "DestinationEncryptionAlgorithm": "RSAES_OAEP_SHA_256"}
+under_rsa = kms.re_encrypt(CiphertextBlob=blob, SourceEncryptionContext=context, **into)
+equal((under_rsa["SourceKeyId"], under_rsa["KeyId"], under_rsa["SourceEncryptionAlgorithm"],
+       under_rsa["DestinationEncryptionAlgorithm"]), (arn, rsa, "SYMMETRIC_DEFAULT", "RSAES_OAEP_SHA_256"))
+equal(under_rsa["SourceKeyMaterialId"], kms.describe_key(KeyId=key)["KeyMetadata"]["CurrentKeyMaterialId"])
+assert "DestinationKeyMaterialId" not in under_rsa, under_rsa
+out_of = {"SourceKeyId": rsa, "SourceEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "CiphertextBlob": under_rsa["CiphertextBlob"]}
+back = kms.re_encrypt(DestinationKeyId=key, DestinationEncryptionContext=context, **out_of)
+equal(kms.decrypt(CiphertextBlob=back["CiphertextBlob"], EncryptionContext=context)["Plaintext"], b"text")
+assert "SourceKeyMaterialId" not in back and "DestinationKeyMaterialId" in back, back
+both = kms.re_encrypt(**{**out_of, **into, "DestinationEncryptionAlgorithm": "RSAES_OAEP_SHA_1"})
+equal(kms.decrypt(KeyId=rsa, CiphertextBlob=both["CiphertextBlob"], EncryptionAlgorithm="RSAES_OAEP_SHA_1")["Plaintext"],
+      b"text")
+long = kms.encrypt(KeyId=key, Plaintext=b"x" * 191)["CiphertextBlob"]
+for members, expected in [
+    ({"CiphertextBlob": long, **into}, "ValidationException: Algorithm RSAES_OAEP_SHA_256 and key spec RSA_2048 cannot encrypt "
+     "data larger than 190 bytes."),
+    ({"CiphertextBlob": long, **into, "DestinationKeyId": other}, "InvalidKeyUsageException: Algorithm RSAES_OAEP_SHA_256 is "
+     "incompatible with key spec SYMMETRIC_DEFAULT."),
+    ({"CiphertextBlob": long, **into, "DestinationEncryptionContext": context}, "ValidationException: EncryptionContext is not "
+     "supported when encrypting/decrypting with asymmetric CMKs."),
+    ({"CiphertextBlob": long, "DestinationKeyId": rsa}, "InvalidKeyUsageException: Algorithm SYMMETRIC_DEFAULT is incompatible "
+     "with key spec RSA_2048."),
+    ({**out_of, "SourceKeyId": key, "DestinationKeyId": other}, "InvalidKeyUsageException: Algorithm RSAES_OAEP_SHA_256 is "
+     "incompatible with key spec SYMMETRIC_DEFAULT."),
+    ({**out_of, "SourceKeyId": None, "DestinationKeyId": other}, f"{PREFIX} at 'sourceKeyId' failed to satisfy constraint: "
+     "Member must not be null"),
+    ({**out_of, "CiphertextBlob": b"x" * 256, "DestinationKeyId": other}, "InvalidCiphertextException: "),
+    ({**out_of, "DestinationKeyId": other, "DryRun": True}, "DryRunOperationException: The request would have succeeded, but "
+     "the DryRun option is set."),
+    ({**out_of, "DestinationKeyId": other, "SourceEncryptionAlgorithm": "SM2PKE"}, "UnsupportedOperationException: SM2PKE is "
+     "not supported by this KMS."),
+]:
+    equal(refusal(kms.re_encrypt, **members), expected)
 equal(refusal(kms.sign, KeyId=rsa, Message=b"x", SigningAlgorithm="RSASSA_PSS_SHA_256"),
       f"InvalidKeyUsageException: {rsa} key usage is ENCRYPT_DECRYPT which is not valid for Sign.")
 kms.delete_alias(AliasName="alias/rsa")

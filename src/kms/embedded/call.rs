@@ -189,7 +189,9 @@ impl Embedded {
         permit(call.operation, key.record.state.into(), &key.arn)?;
         judge_usage(call.operation, (key.record.spec, key.record.usage()), &key.arn)?;
         judge_rotation(call.operation, key.record.spec, key.record.origin, &key.arn)?;
-        match call.caller.request.and_then(|request| request.algorithm.as_deref()) {
+        // A re-encryption has an algorithm for each of its keys (`re_encryption`).
+        let request = call.caller.request.filter(|_| call.operation != Operation::ReEncrypt);
+        match request.and_then(|request| request.algorithm.as_deref()) {
             Some(algorithm) if !key.record.spec.algorithms(key.record.usage()).contains(&algorithm) => {
                 Err(refusal::incompatible_algorithm(algorithm, key.record.spec))
             }

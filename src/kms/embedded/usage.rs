@@ -88,10 +88,10 @@ pub struct Decrypted {
 }
 
 /// A blob with the key and the material that open it.
-struct Opening {
-    key: Found,
-    material: MaterialId,
-    token: Vec<u8>,
+pub(super) struct Opening {
+    pub(super) key: Found,
+    pub(super) material: MaterialId,
+    pub(super) token: Vec<u8>,
 }
 
 impl Plaintext {
@@ -236,7 +236,7 @@ impl Embedded {
     }
 
     /// What opens `blob`: the key is admitted and is the blob's.
-    fn opening(
+    pub(super) fn opening(
         &self,
         view: &View,
         trail: &mut Trail,

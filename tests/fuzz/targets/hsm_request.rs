@@ -17,7 +17,7 @@ pub(crate) fn run(data: &[u8]) {
     }
     let reply = SEALER.raw(data).expect("locks");
     assert!((1..=8).contains(&reply[0]), "a reply of a known kind");
-    let known = data.first().is_some_and(|kind| (1..=19).contains(kind));
+    let known = data.first().is_some_and(|kind| (1..=20).contains(kind));
     assert!(known || (reply.starts_with(&FAILURE) && reply.len() == 6), "nonsense is answered by a failure");
     assert!(reply.len() <= 64 << 10, "a reply is bounded");
 }
@@ -54,6 +54,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         with(17, &[&[1], &[5; 256]]),
         with(18, &[&[4; 91]]),
         with(19, &[b"context", &[3, 1]]),
+        message(20, &[&[&[1][..]], &token[..], &[b"", &[5; 256], &[0]], &token[..], &[b"context"]].concat()),
         message(99, &[]),
         vec![3, 255, 255, 255, 255],
     ]

@@ -6,6 +6,7 @@
 //! data keys leave only as the plaintext of a reply. Nothing here touches a file, and nothing outlives a request but
 //! the domain key.
 
+mod again;
 mod cipher;
 mod client;
 mod import;
@@ -31,6 +32,7 @@ pub use source::DomainKeySource;
 
 pub use protocol::Failure;
 
+pub(super) use again::{Side, Way};
 pub(super) use client::{ImportedMaterial, Material};
 pub(super) use pair::public_key;
 pub(super) use pair_client::DataKeyPairReply;

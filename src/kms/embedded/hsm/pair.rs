@@ -14,6 +14,7 @@ use crate::crypto::{digest, random};
 use crate::kms::embedded::blob::Claim;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
+use super::again::Again;
 use super::protocol::{Failure, Fields, Malformed, Reply, Token, message, token_fields};
 use super::token::DomainKeys;
 use super::{KeyId, MaterialId, cipher};
@@ -36,6 +37,8 @@ pub(super) enum PairRequest<'a> {
     Agree { token: Token<'a>, other: &'a [u8] },
     /// A new data key pair, its private half sealed, and in clear too where `clear` says so.
     Generate { token: Token<'a>, context: &'a [u8], spec: PairSpec, clear: bool },
+    /// Opens what one key has sealed and seals it by another.
+    Again(Again<'a>),
 }
 
 /// The parts of a token.
@@ -62,7 +65,8 @@ impl From<PairError> for Failure {
 impl<'a> PairRequest<'a> {
     /// The kinds of message that these are.
     pub(super) const NEW: u8 = 15;
-    pub(super) const GENERATE: u8 = 19;
+    const GENERATE: u8 = 19;
+    pub(super) const AGAIN: u8 = 20;
 
     pub(super) fn encode(&self) -> Result<LockedMemory, LockingFailed> {
         match *self {
@@ -79,6 +83,7 @@ impl<'a> PairRequest<'a> {
             Self::Generate { token, context, spec, clear } => {
                 about(Self::GENERATE, &token, &[context, &[spec_code(spec), u8::from(clear)]])
             }
+            Self::Again(again) => again.encode(),
         }
     }
 
@@ -111,6 +116,7 @@ impl<'a> PairRequest<'a> {
                 let clear = coded(&[false, true], clear)?;
                 Ok(Self::Generate { token, context, spec: coded(&PairSpec::ALL, spec)?, clear })
             }
+            Self::AGAIN => Ok(Self::Again(Again::decode(fields)?)),
             _ => Err(Malformed),
         }
     }
@@ -142,6 +148,7 @@ impl<'a> PairRequest<'a> {
                 let private = if clear { pair.private.bytes() } else { &[] };
                 Ok(Reply::DataKeyPair { public: &pair.public, private, blob: blob.bytes() }.encode()?)
             }
+            Self::Again(again) => again.carry_out(domain),
         }
     }
 }
@@ -170,7 +177,7 @@ fn new(domain: &DomainKeys, account: &[u8], key: KeyId, spec: PairSpec) -> Resul
 }
 
 /// The private key in `token`, and its kind.
-fn open(domain: &DomainKeys, token: &Token<'_>) -> Result<(PairSpec, LockedMemory), Failure> {
+pub(super) fn open(domain: &DomainKeys, token: &Token<'_>) -> Result<(PairSpec, LockedMemory), Failure> {
     let Parts { spec, public, nonce, body, tag } = Parts::of(token.sealed).ok_or(Failure::Token)?;
     let mut private = LockedMemory::zeroed(body.len())?;
     private.bytes_mut().copy_from_slice(body);
@@ -206,12 +213,12 @@ fn spec_code(spec: PairSpec) -> u8 {
 }
 
 /// A value's place among all of its kind: their order is part of tokens and messages, and new ones come last.
-fn code<T: PartialEq>(all: &[T], value: T) -> u8 {
+pub(super) fn code<T: PartialEq>(all: &[T], value: T) -> u8 {
     let place = all.iter().position(|known| *known == value).expect("it is one of all");
     u8::try_from(place).expect("there are few")
 }
 
-fn coded<T: Copy>(all: &[T], code: u8) -> Result<T, Malformed> {
+pub(super) fn coded<T: Copy>(all: &[T], code: u8) -> Result<T, Malformed> {
     all.get(usize::from(code)).copied().ok_or(Malformed)
 }
 

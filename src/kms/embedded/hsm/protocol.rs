@@ -185,7 +185,7 @@ impl<'a> Request<'a> {
             12 => Self::Mac { token: fields.token()?, digest: fields.digest()?, message: fields.next()? },
             13 => Self::NewWrappingKey { purpose: fields.next()?, bits: fields.number()? },
             14 => Self::Import(fields.import()?),
-            PairRequest::NEW..=PairRequest::GENERATE => Self::Pair(PairRequest::decode(kind, &mut fields)?),
+            PairRequest::NEW..=PairRequest::AGAIN => Self::Pair(PairRequest::decode(kind, &mut fields)?),
             _ => return Err(Malformed),
         };
         fields.end().map(|()| request)
@@ -358,6 +358,7 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
     use crate::crypto::pair::{Message, Oaep, PairSpec, Signing};
+    use crate::kms::embedded::hsm::again::{Again, Side, Way};
 
     fn token() -> Token<'static> {
         Token { account: b"000000000000", key: KeyId([1; 16]), material: MaterialId([2; 32]), sealed: b"sealed" }
@@ -374,6 +375,11 @@ mod tests {
 
     fn data_key_pair(clear: bool) -> PairRequest<'static> {
         PairRequest::Generate { token: token(), context: b"c", spec: PairSpec::Rsa4096, clear }
+    }
+
+    fn again(from: Way<'static>, to: Way<'static>) -> PairRequest<'static> {
+        let side = |way| Side { key: token(), way };
+        PairRequest::Again(Again { from: side(from), blob: b"b", to: side(to) })
     }
 
     #[test]
@@ -401,6 +407,8 @@ mod tests {
             Request::Pair(PairRequest::Agree { token: token(), other: b"o" }),
             Request::Pair(data_key_pair(false)),
             Request::Pair(data_key_pair(true)),
+            Request::Pair(again(Way::Pair(Oaep::Sha1), Way::Symmetric(b"c"))),
+            Request::Pair(again(Way::Symmetric(b""), Way::Pair(Oaep::Sha256))),
         ];
         for request in requests {
             let message = request.encode().expect("locks");

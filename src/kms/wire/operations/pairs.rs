@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::crypto::pair::Oaep;
 use crate::kms::embedded::{
-    DataKeyPair, Embedded, KeySpec, MessageType, NewDataKeyPair, Plaintext, Signed, SignedRequest,
+    DataKeyPair, Embedded, KeySpec, MessageType, NewDataKeyPair, Plaintext, ReEncryption, Signed, SignedRequest, Ways,
 };
 use crate::kms::wire::input::Input;
 use crate::kms::wire::refusal::{invalid, unsupported};
@@ -87,20 +87,47 @@ pub(super) fn decrypt(kms: &Embedded, caller: &SignedRequest, input: &Input, oae
     Ok(json!({ "KeyId": key, "Plaintext": base64(plaintext.expose()), "EncryptionAlgorithm": oaep.name() }))
 }
 
+/// ReEncrypt, where an RSA key is on one side or on both.
+pub(super) fn re_encrypt(kms: &Embedded, caller: &SignedRequest, input: &Input, ways: Ways) -> Answer {
+    let from = input.text("SourceKeyId").map(KeyName::new);
+    let asked = ReEncryption {
+        blob: &input.ciphertext()?,
+        from: from.as_ref(),
+        context: &input.context("SourceEncryptionContext"),
+        to: &KeyName::new(input.needed("DestinationKeyId")),
+        to_context: &input.context("DestinationEncryptionContext"),
+    };
+    let done = kms.re_encrypt_pairs(caller, &asked, ways)?;
+    let name = |oaep: Option<Oaep>| oaep.map_or(KeySpec::Symmetric.name(), Oaep::name);
+    let mut answer = json!({
+        "CiphertextBlob": base64(done.wrapped.bytes()),
+        "SourceKeyId": done.source.0,
+        "KeyId": done.key.0,
+        "SourceEncryptionAlgorithm": name(ways.from),
+        "DestinationEncryptionAlgorithm": name(ways.to),
+    });
+    for (member, material) in [("SourceKeyMaterialId", done.source.1), ("DestinationKeyMaterialId", done.key.1)] {
+        if let Some(material) = material {
+            answer[member] = material.into();
+        }
+    }
+    Ok(answer)
+}
+
 /// How an RSA key is to encrypt, if one is.
-pub(super) fn oaep(input: &Input) -> Option<Oaep> {
-    let algorithm = input.text("EncryptionAlgorithm")?;
+pub(super) fn oaep(input: &Input, member: &str) -> Option<Oaep> {
+    let algorithm = input.text(member)?;
     Oaep::ALL.into_iter().find(|oaep| oaep.name() == algorithm)
 }
 
-/// That no RSA key is to re-encrypt.
-pub(super) fn judge_no_pair(input: &Input) -> Result<(), KmsError> {
+/// How RSA keys are to re-encrypt, if one does.
+pub(super) fn ways(input: &Input) -> Result<Option<Ways>, KmsError> {
     let members = ["SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"];
-    let named = members.iter().filter_map(|member| input.text(member));
-    match named.into_iter().find(|name| Oaep::ALL.iter().any(|oaep| oaep.name() == *name)) {
-        Some(name) => Err(unsupported(&format!("ReEncrypt with {name}"))),
-        None => Ok(()),
+    if members.iter().any(|member| input.text(member) == Some("SM2PKE")) {
+        return Err(unsupported("SM2PKE"));
     }
+    let [from, to] = members.map(|member| oaep(input, member));
+    Ok((from.is_some() || to.is_some()).then_some(Ways { from, to }))
 }
 
 fn data_key_pair(kms: &Embedded, caller: &SignedRequest, input: &Input, clear: bool) -> Answer {

@@ -17,7 +17,7 @@ type Answer = Result<Value, KmsError>;
 
 pub(super) fn encrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
     judge_common(input)?;
-    if let Some(oaep) = pairs::oaep(input) {
+    if let Some(oaep) = pairs::oaep(input, "EncryptionAlgorithm") {
         return pairs::encrypt(kms, caller, input, oaep);
     }
     let plaintext = input.blob("Plaintext").unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) fn encrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> 
 
 pub(super) fn decrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
     judge_common(input)?;
-    if let Some(oaep) = pairs::oaep(input) {
+    if let Some(oaep) = pairs::oaep(input, "EncryptionAlgorithm") {
         return pairs::decrypt(kms, caller, input, oaep);
     }
     let key = input.text("KeyId").map(KeyName::new);
@@ -44,7 +44,9 @@ pub(super) fn decrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> 
 
 pub(super) fn re_encrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
     judge_common(input)?;
-    pairs::judge_no_pair(input)?;
+    if let Some(ways) = pairs::ways(input)? {
+        return pairs::re_encrypt(kms, caller, input, ways);
+    }
     let from = input.text("SourceKeyId").map(KeyName::new);
     let done = kms.re_encrypt(
         caller,
