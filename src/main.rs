@@ -7,6 +7,10 @@ use envol::cli::{
     self, Cli, Command, DaemonArgs, Global, KmsBackupArgs, KmsCommand, LogFormat, SealDomainKeyArgs, ServeArgs, Task,
 };
 use envol::daemon;
+use envol::sys::heap::Heap;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 fn main() -> ExitCode {
     if let Some(code) = daemon::run_as_named() {

@@ -32,11 +32,17 @@ pub struct Key {
     pub next_rotation_date: Option<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// The id of the material that encrypts now.
+    /// The id of the material that encrypts now; empty of key pairs, which have one for good.
     pub current_key_material_id: String,
     /// What kind of key it is, as AWS spells it: `SYMMETRIC_DEFAULT`, `HMAC_256`, ...
     #[serde(default)]
     pub key_spec: String,
+    /// What it is for, as AWS spells it: `ENCRYPT_DECRYPT`, `SIGN_VERIFY`, ...
+    #[serde(default)]
+    pub key_usage: String,
+    /// The algorithms that it has for that, as AWS spells them.
+    #[serde(default)]
+    pub algorithms: Vec<String>,
     /// Where its material comes from: `AWS_KMS` or `EXTERNAL`.
     #[serde(default)]
     pub origin: String,
@@ -72,6 +78,9 @@ pub struct CreateKey {
     /// What kind of key, as AWS spells it; `SYMMETRIC_DEFAULT` unless given. Volumes take no other.
     #[serde(default)]
     pub spec: Option<String>,
+    /// What it is for, as AWS spells it; needed where keys of that kind can be for several things.
+    #[serde(default)]
+    pub usage: Option<String>,
     /// Its tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,

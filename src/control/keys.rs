@@ -10,7 +10,7 @@ use super::extract::{CalledBy, NamedAlias, NamedKey, Nothing, Sent, alias_name};
 use super::problem::{Fault, Refused};
 use super::work::carry_out;
 use super::{Operated, api, view};
-use crate::kms::embedded::{Embedded, KeyMetadata, KeySpec, NewKey, Tag};
+use crate::kms::embedded::{Embedded, KeyMetadata, KeySpec, KeyUsage, NewKey, Tag};
 use crate::kms::{KeyName, KmsError, Principal};
 use crate::sync::Arc;
 
@@ -35,10 +35,11 @@ pub(super) async fn create(
     Sent(asked): Sent<api::CreateKey>,
 ) -> Answer<api::Key> {
     let spec = spec(asked.spec.as_deref())?;
+    let usage = usage(spec, asked.usage.as_deref())?;
     one(operated, move |keys| {
         let (alias, tags) = (asked.alias.as_deref().map(alias_name), tags(asked.tags));
         let description = asked.description.as_deref().unwrap_or_default();
-        let new = NewKey { alias: alias.as_deref(), tags: &tags, spec, ..NewKey::described(description) };
+        let new = NewKey { alias: alias.as_deref(), tags: &tags, spec, usage, ..NewKey::described(description) };
         keys.create(&caller, &new)
     })
     .await
@@ -52,6 +53,20 @@ fn spec(name: Option<&str>) -> Result<KeySpec, Refused> {
         let message = format!("{name} is no kind of key that is made here; there are {}", known.join(", "));
         Refused::new(Fault::Usage, "key.unknown_spec", message)
     })
+}
+
+/// What a key of this kind is to be for, where somebody says or has to.
+fn usage(spec: KeySpec, name: Option<&str>) -> Result<Option<KeyUsage>, Refused> {
+    let (known, only) = (spec.usages(), spec.usages().len() == 1);
+    match (name, known.iter().find(|usage| Some(usage.name()) == name)) {
+        (None, _) if only => Ok(None),
+        (_, Some(usage)) => Ok(Some(*usage)),
+        _ => {
+            let known: Vec<&str> = known.iter().map(|usage| usage.name()).collect();
+            let message = format!("a key of the kind {} has to be for {}", spec.name(), known.join(" or "));
+            Err(Refused::new(Fault::Usage, "key.unknown_usage", message))
+        }
+    }
 }
 
 fn tags(asked: BTreeMap<String, String>) -> Vec<Tag> {

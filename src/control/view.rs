@@ -154,6 +154,8 @@ pub(super) fn key(keys: &Embedded, key: KeyMetadata, volumes: &[VolumeView]) -> 
         tags: key.tags,
         current_key_material_id: key.current_key_material_id,
         key_spec: key.spec.name().to_owned(),
+        key_usage: key.usage.name().to_owned(),
+        algorithms: key.spec.algorithms(key.usage).into_iter().map(str::to_owned).collect(),
         origin: key.origin.name().to_owned(),
         last_used,
         last_operation,

@@ -90,6 +90,16 @@ impl Sha2 {
         }
     }
 
+    /// The digest of `message`.
+    pub fn digest(self, message: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha224 => Sha224::digest(message).to_vec(),
+            Self::Sha256 => Sha256::digest(message).to_vec(),
+            Self::Sha384 => Sha384::digest(message).to_vec(),
+            Self::Sha512 => Sha512::digest(message).to_vec(),
+        }
+    }
+
     /// The HMAC of `message` with this digest. Check one with [`equal`], never with `==`.
     pub fn hmac(self, key: &[u8], message: &[u8]) -> Vec<u8> {
         macro_rules! hmac {

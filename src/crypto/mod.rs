@@ -1,4 +1,4 @@
-//! The cryptography: sector encryption, key derivation, MACs, the AEAD of the embedded KMS. Pure, no I/O.
+//! The cryptography: sector encryption, key derivation, MACs, the AEAD and the key pairs of the embedded KMS. Pure, no I/O.
 //!
 //! The only place that names the crypto crates; everything above speaks of what it needs (a sector, a label, a MAC).
 //! Keys stay in locked memory ([`crate::secret`]); everything that depends on them takes constant time.
@@ -7,6 +7,7 @@
 pub mod aead;
 pub mod derive;
 pub mod digest;
+pub mod pair;
 pub mod passphrase;
 pub mod random;
 mod stack;

@@ -6,17 +6,15 @@
 //! which wipes it; it is no root material, but what wraps it for 24 hours. So does the material itself, for as long as its
 //! padding is taken off; from there it is copied into locked memory at once, and the heap and the stack are wiped.
 
-use std::convert::Infallible;
-
 use aes_kw::{KeyInit, KwpAes256};
 use rsa::PrivateKey;
 use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey};
-use rsa::rand_core::{TryCryptoRng, TryRng};
 use sha1::Sha1;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{random, stack};
+use super::random::System;
+use super::stack;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
 /// Bytes of the AES key that a sender puts in front.
@@ -66,32 +64,6 @@ impl Wrapping {
         }
     }
 }
-
-/// The system's randomness, as the library asks for it.
-struct System;
-
-impl TryRng for System {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        let mut bytes = [0; 4];
-        random::fill(&mut bytes);
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        let mut bytes = [0; 8];
-        random::fill(&mut bytes);
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        random::fill(out);
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for System {}
 
 impl WrappingKey {
     /// A new key whose modulus has that many bits. Takes up to seconds.

@@ -11,6 +11,7 @@ pub(crate) mod clock;
 pub(crate) mod closing;
 pub(crate) mod confinement;
 pub mod hardening;
+pub mod heap;
 pub(crate) mod inherited;
 pub mod locked;
 pub(crate) mod locked_box;

@@ -16,6 +16,7 @@ pub(crate) fn key(state: &str) -> Value {
         "manager": "CUSTOMER", "created": "2026-01-02T03:04:05Z", "deletion_date": deletion_date, "rotations": 1,
         "rotation_period_days": 365, "next_rotation_date": "2027-01-02T03:04:05Z", "tags": {"Env": "Prod\u{1b}[2J", "Team": ""},
         "current_key_material_id": "c0ffee", "key_spec": "SYMMETRIC_DEFAULT", "origin": "AWS_KMS", "volumes": [ID],
+        "key_usage": "ENCRYPT_DECRYPT", "algorithms": ["SYMMETRIC_DEFAULT"],
         "last_used": "2026-01-02T04:05:06Z", "last_operation": "Decrypt",
     })
 }

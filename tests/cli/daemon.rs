@@ -83,6 +83,9 @@ fn a_key_has_a_kind_tags_and_a_period() {
     let key = daemon.told("key create --alias mac --spec HMAC_256 --tag Env=Prod --tag Note=a=b --tag Empty=");
     assert_eq!(key["key_spec"], "HMAC_256");
     assert_eq!(key["tags"], json!({"Env": "Prod", "Note": "a=b", "Empty": ""}));
+    let pair = daemon.told("key create --spec ECC_NIST_P256 --usage KEY_AGREEMENT");
+    assert_eq!([&pair["key_spec"], &pair["key_usage"]], ["ECC_NIST_P256", "KEY_AGREEMENT"]);
+    assert_eq!((&pair["algorithms"], &pair["current_key_material_id"]), (&json!(["ECDH"]), &json!("")));
     let tagged = daemon.told("key tag alias/mac Env=Test Team=web");
     assert_eq!(tagged["tags"], json!({"Env": "Test", "Note": "a=b", "Empty": "", "Team": "web"}));
     assert_eq!(daemon.told("key untag alias/mac Env Note Empty absent")["tags"], json!({"Team": "web"}));
@@ -95,6 +98,12 @@ fn a_key_has_a_kind_tags_and_a_period() {
             "key create --spec RSA_9",
             2,
             "RSA_9 is no kind of key that is made here; there are SYMMETRIC_DEFAULT, HMAC_224",
+        ),
+        ("key create --spec RSA_2048", 2, "a key of the kind RSA_2048 has to be for ENCRYPT_DECRYPT or SIGN_VERIFY"),
+        (
+            "key create --spec ECC_SECG_P256K1 --usage KEY_AGREEMENT",
+            2,
+            "a key of the kind ECC_SECG_P256K1 has to be for SIGN_VERIFY",
         ),
         ("key create --tag Env=a --tag Env=b", 2, "the tag Env is given twice"),
         ("key tag alias/mac aws:Env=a", 5, "Tags beginning with aws: are reserved"),

@@ -3,6 +3,7 @@
 
 mod killing;
 mod memory;
+mod pairs;
 mod place;
 mod running;
 mod sources;

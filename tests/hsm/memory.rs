@@ -28,7 +28,7 @@ use crate::place::{Place, caller, parent_of, pid_of};
 use crate::support::Daemon;
 
 /// SP 800-108 in counter mode with HMAC-SHA-256, one block.
-fn derived(key: &[u8], label: &[u8]) -> Vec<u8> {
+pub(crate) fn derived(key: &[u8], label: &[u8]) -> Vec<u8> {
     let mac_key = PKey::hmac(key).expect("a key");
     let mut signer = Signer::new(MessageDigest::sha256(), &mac_key).expect("HMAC");
     for part in [&1_u32.to_be_bytes()[..], label, &[0], &256_u32.to_be_bytes()] {

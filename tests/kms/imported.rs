@@ -2,7 +2,7 @@
 
 use envol::crypto::wrapping::Wrapping;
 use envol::kms::embedded::{
-    Embedded, ImportParameters, ImportType, KeyMaterial, KeySpec, KeyState, NewKey, Origin, PageOf,
+    Embedded, ImportParameters, ImportType, KeyMaterial, KeySpec, KeyState, KeyUsage, NewKey, Origin, PageOf,
 };
 use envol::kms::{EncryptionContext, KeyName, KmsError};
 use jiff::Timestamp;
@@ -125,7 +125,8 @@ fn a_mac_by_an_imported_key_is_the_one_that_openssl_makes() {
             let key: KeyName = kms.create(&caller(), &external(spec)).expect("made").arn.into();
             let material = vec![0xa7; length];
             import(&kms, &key, &material, |_| {}).expect("imported");
-            let (mac, _) = kms.generate_mac(&caller(), &key, spec.algorithm(), b"message").expect("made");
+            let (mac, _) =
+                kms.generate_mac(&caller(), &key, spec.algorithms(KeyUsage::Mac)[0], b"message").expect("made");
             let secret = PKey::hmac(&material).expect("a key");
             let mut signer = Signer::new(digest, &secret).expect("a signer");
             assert_eq!(signer.sign_oneshot_to_vec(b"message").expect("signed"), mac, "{spec:?} {length}");

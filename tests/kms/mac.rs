@@ -25,7 +25,7 @@ fn a_mac_is_verified_by_its_key_for_its_message_and_no_other() {
     let kms = world.open();
     for (spec, algorithm, bytes) in ALL {
         let key = kms.create(&caller(), &made(spec)).expect("made");
-        assert_eq!((key.spec, key.spec.usage()), (spec, KeyUsage::Mac));
+        assert_eq!((key.spec, key.usage), (spec, KeyUsage::Mac));
         let (name, other): (KeyName, KeyName) =
             (key.arn.clone().into(), kms.create(&caller(), &made(spec)).expect("made").arn.into());
         let (mac, by) = kms.generate_mac(&caller(), &name, algorithm, b"message").expect("made");

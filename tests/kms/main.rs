@@ -18,6 +18,7 @@ mod lists;
 mod mac;
 mod managed;
 mod owned;
+mod pair;
 mod regions;
 mod rotation;
 mod store;

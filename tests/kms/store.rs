@@ -5,7 +5,7 @@ use std::process::Command;
 
 use envol::kms::KmsError;
 use envol::kms::embedded::{Embedded, Identity, OpenError, StoreError};
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::world::{World, caller, identity, named};
 
@@ -37,8 +37,21 @@ fn error(world: &World) -> StoreError {
 #[test]
 fn a_store_of_a_newer_schema_is_refused() {
     let world = used();
-    change_meta(&world, "schema", &4u32.to_be_bytes());
-    assert!(matches!(error(&world), StoreError::Newer { found: 4 }));
+    change_meta(&world, "schema", &5u32.to_be_bytes());
+    assert!(matches!(error(&world), StoreError::Newer { found: 5 }));
+}
+
+#[test]
+fn a_store_of_the_schema_without_key_pairs_is_brought_up_to_date() {
+    let world = used();
+    let none = Default::default();
+    let sealed = world.open().encrypt(&caller(), &named("alias/a"), b"text", &none).expect("sealed").wrapped;
+    change_meta(&world, "schema", &3u32.to_be_bytes());
+    let opened = world.open().decrypt_bytes(&caller(), None, &sealed, &none).expect("its material is there");
+    assert_eq!(opened.plaintext.expose(), b"text");
+    let database = Database::open(world.dir().join("keys.redb")).expect("opens");
+    let meta = database.begin_read().expect("a snapshot").open_table(META).expect("there");
+    assert_eq!(meta.get("schema").expect("read").expect("there").value(), 4u32.to_be_bytes());
 }
 
 #[test]

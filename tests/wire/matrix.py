@@ -13,16 +13,24 @@ EXTERNAL = f"UnsupportedOperationException: {arn} origin is EXTERNAL which is no
 OWN = f"UnsupportedOperationException: {arn} origin is AWS_KMS which is not valid for this operation."
 NO_ROTATION = "UnsupportedOperationException: "
 NONE_WAITS = f"KMSInvalidStateException: No available key material pending rotation for the key: {arn}."
+CIPHERTEXT = "InvalidCiphertextException: "
+NO_DEFAULT = "InvalidKeyUsageException: Algorithm SYMMETRIC_DEFAULT is incompatible with key spec RSA_2048."
+NO_OAEP = "InvalidKeyUsageException: Algorithm RSAES_OAEP_SHA_256 is incompatible with key spec SYMMETRIC_DEFAULT."
+SPEC = f"InvalidKeyUsageException: {arn} key KeySpec is RSA_2048 which is not valid for {{operation}}."
 USAGE = f"InvalidKeyUsageException: {arn} key usage is {{usage}} which is not valid for {{operation}}."
 
 STATES = ["Enabled", "Disabled", "PendingDeletion", "PendingImport"]
 ENCRYPTION, MAC = "ENCRYPT_DECRYPT", "GENERATE_VERIFY_MAC"
+SIGNING, AGREEMENT = "SIGN_VERIFY", "KEY_AGREEMENT"
 # Name, how such a key is made; those that import no material are never PendingImport.
 KINDS = {
     "symmetric": {"KeyUsage": ENCRYPTION},
     "imported": {"KeyUsage": ENCRYPTION, "Origin": "EXTERNAL"},
     "hmac": {"KeySpec": "HMAC_256", "KeyUsage": MAC},
     "imported hmac": {"KeySpec": "HMAC_256", "KeyUsage": MAC, "Origin": "EXTERNAL"},
+    "rsa": {"KeySpec": "RSA_2048", "KeyUsage": ENCRYPTION},
+    "signing": {"KeySpec": "ECC_NIST_P256", "KeyUsage": SIGNING},
+    "agreement": {"KeySpec": "ECC_NIST_P384", "KeyUsage": AGREEMENT},
 }
 
 # What an operation says in each of STATES.
@@ -33,77 +41,104 @@ SWITCH = [OK, OK, PENDING, IMPORT]
 CHANGE = [OK, OK, PENDING, OK]
 
 
-def use(encryption, mac):
-    return {"symmetric": encryption, "imported": encryption, "hmac": mac, "imported hmac": mac}
+PAIRS = ["rsa", "signing", "agreement"]
 
 
 def every(outcomes):
-    return use(outcomes, outcomes)
+    return {kind: outcomes for kind in KINDS}
+
+
+def only(outcomes, *kinds):
+    """Of those kinds; of all others it is a use that they are not for."""
+    return {kind: outcomes if kind in kinds else MISUSE for kind in KINDS}
+
+
+def ciphers(outcomes, of_rsa):
+    return {**only(outcomes, "symmetric", "imported"), "rsa": of_rsa}
 
 
 def by_origin(own, external):
-    return {"symmetric": own, "hmac": own, "imported": external, "imported hmac": external}
+    return {kind: external if "imported" in kind else own for kind in KINDS}
+
+
+def enabled(outcome):
+    return [outcome, DISABLED, PENDING, IMPORT]
 
 
 CALENDAR = {**every([NO_ROTATION, DISABLED, PENDING, NO_ROTATION]), "symmetric": USE,
             "imported": [EXTERNAL, DISABLED, PENDING, EXTERNAL]}
 KEY = {"KeyId": "{key}"}
 MESSAGE = {**KEY, "MacAlgorithm": "HMAC_SHA_256", "Message": b"text"}
+OAEP = {"EncryptionAlgorithm": "RSAES_OAEP_SHA_256"}
+SIGNED = {**KEY, "SigningAlgorithm": "ECDSA_SHA_256", "Message": b"text"}
 WRAPPING = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}
 
 # Operation, its members, and for each of KINDS what it says.
 TABLE = [
     ("CancelKeyDeletion", KEY, every([NOT_PENDING, NOT_PENDING, OK, NOT_PENDING])),
     ("CreateAlias", {"AliasName": "alias/new", "TargetKeyId": "{key}"}, every(CHANGE)),
-    ("Decrypt", {**KEY, "CiphertextBlob": "{blob}"}, use(USE, MISUSE)),
+    ("Decrypt", {**KEY, "CiphertextBlob": "{blob}"}, ciphers(USE, enabled(CIPHERTEXT))),
+    ("Decrypt", {**KEY, "CiphertextBlob": "{blob}", **OAEP},
+     {**only(USE, "rsa"), "symmetric": enabled(NO_OAEP), "imported": enabled(NO_OAEP)}),
     ("DeleteAlias", {"AliasName": "alias/subject"}, every(ALWAYS)),
     ("DeleteImportedKeyMaterial", KEY, by_origin([OWN] * 4, ALWAYS)),
+    ("DeriveSharedSecret", {**KEY, "KeyAgreementAlgorithm": "ECDH", "PublicKey": "{public}"}, only(USE, "agreement")),
     ("DescribeKey", KEY, every(ALWAYS)),
     ("DisableKey", KEY, every(SWITCH)),
     ("DisableKeyRotation", KEY, CALENDAR),
     ("EnableKey", KEY, every(SWITCH)),
     ("EnableKeyRotation", KEY, CALENDAR),
-    ("Encrypt", {**KEY, "Plaintext": b"text"}, use(USE, MISUSE)),
-    ("GenerateDataKey", {**KEY, "NumberOfBytes": 64}, use(USE, MISUSE)),
-    ("GenerateDataKeyWithoutPlaintext", {**KEY, "NumberOfBytes": 64}, use(USE, MISUSE)),
-    ("GenerateMac", MESSAGE, use(MISUSE, USE)),
+    ("Encrypt", {**KEY, "Plaintext": b"text"}, ciphers(USE, enabled(NO_DEFAULT))),
+    ("Encrypt", {**KEY, "Plaintext": b"text", **OAEP},
+     {**only(USE, "rsa"), "symmetric": enabled(NO_OAEP), "imported": enabled(NO_OAEP)}),
+    ("GenerateDataKey", {**KEY, "NumberOfBytes": 64}, ciphers(USE, enabled(SPEC))),
+    ("GenerateDataKeyPair", {**KEY, "KeyPairSpec": "ECC_NIST_P256"}, ciphers(USE, enabled(SPEC))),
+    ("GenerateDataKeyPairWithoutPlaintext", {**KEY, "KeyPairSpec": "ECC_NIST_P256"}, ciphers(USE, enabled(SPEC))),
+    ("GenerateDataKeyWithoutPlaintext", {**KEY, "NumberOfBytes": 64}, ciphers(USE, enabled(SPEC))),
+    ("GenerateMac", MESSAGE, only(USE, "hmac", "imported hmac")),
     ("GetKeyLastUsage", KEY, every(ALWAYS)),
     ("GetKeyPolicy", KEY, every(ALWAYS)),
     ("GetKeyRotationStatus", KEY, {**every([NO_ROTATION] * 4), "symmetric": ALWAYS, "imported": [EXTERNAL] * 4}),
+    ("GetPublicKey", KEY, {**every(enabled(NO_ROTATION)), **{kind: USE for kind in PAIRS}}),
     ("GetParametersForImport", {**KEY, **WRAPPING}, by_origin([OWN, OWN, PENDING, None], CHANGE)),
     ("ImportKeyMaterial", {**KEY, "EncryptedKeyMaterial": "{wrapped}", "ImportToken": "{token}",
                            "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"},
      by_origin([OWN, OWN, PENDING, None], CHANGE)),
     ("ListAliases", KEY, every(ALWAYS)),
     ("ListKeyPolicies", KEY, every(ALWAYS)),
-    ("ListKeyRotations", KEY, use(ALWAYS, [NO_ROTATION] * 4)),
+    ("ListKeyRotations", KEY, {**every([NO_ROTATION] * 4), "symmetric": ALWAYS, "imported": ALWAYS}),
     ("ListResourceTags", KEY, every(ALWAYS)),
-    ("ReEncrypt", {"SourceKeyId": "{key}", "CiphertextBlob": "{blob}", "DestinationKeyId": "{cipher}"}, use(USE, MISUSE)),
-    ("ReEncrypt", {"CiphertextBlob": "{others}", "DestinationKeyId": "{key}"}, use(USE, MISUSE)),
+    ("ReEncrypt", {"SourceKeyId": "{key}", "CiphertextBlob": "{blob}", "DestinationKeyId": "{cipher}"},
+     ciphers(USE, enabled(CIPHERTEXT))),
+    ("ReEncrypt", {"CiphertextBlob": "{others}", "DestinationKeyId": "{key}"}, ciphers(USE, enabled(NO_DEFAULT))),
     ("RotateKeyOnDemand", KEY, {**every([NO_ROTATION, DISABLED, PENDING, IMPORT]), "symmetric": USE,
                                 "imported": [NONE_WAITS, DISABLED, PENDING, IMPORT]}),
     ("ScheduleKeyDeletion", KEY, every(CHANGE)),
+    ("Sign", SIGNED, only(USE, "signing")),
     ("TagResource", {**KEY, "Tags": [{"TagKey": "a", "TagValue": ""}]}, every(CHANGE)),
     ("UntagResource", {**KEY, "TagKeys": ["a"]}, every(CHANGE)),
     ("UpdateAlias", {"AliasName": "alias/other", "TargetKeyId": "{key}"}, every(CHANGE)),
     ("UpdateKeyDescription", {**KEY, "Description": "words"}, every(CHANGE)),
-    ("VerifyMac", {**MESSAGE, "Mac": "{code}"}, use(MISUSE, USE)),
+    ("Verify", {**SIGNED, "Signature": "{signature}"}, only(USE, "signing")),
+    ("VerifyMac", {**MESSAGE, "Mac": "{code}"}, only(USE, "hmac", "imported hmac")),
 ]
-LOOKS = ("Decrypt", "Describe", "Encrypt", "Generate", "Get", "List", "ReEncrypt", "Verify")
+LOOKS = ("Decrypt", "Derive", "Describe", "Encrypt", "Generate", "Get", "List", "ReEncrypt", "Sign", "Verify")
 WITHOUT_KEY = ["CreateKey", "GenerateRandom", "ListKeys"]
 
 MATERIAL = b"\x2a" * 32
 cipher = kms.create_key()["KeyMetadata"]["KeyId"]
 others = kms.encrypt(KeyId=cipher, Plaintext=b"text")["CiphertextBlob"]
 siblings = {usage: kms.create_key(**KINDS[kind])["KeyMetadata"]["KeyId"]
-            for usage, kind in [(ENCRYPTION, "symmetric"), (MAC, "hmac")]}
+            for usage, kind in [(ENCRYPTION, "symmetric"), (MAC, "hmac"), (SIGNING, "signing"), (AGREEMENT, "agreement")]}
+siblings["rsa"] = kms.create_key(**KINDS["rsa"])["KeyMetadata"]["KeyId"]
+public = kms.get_public_key(KeyId=siblings[AGREEMENT])["PublicKey"]
 
 
 def made(kind, state):
     """A key of that kind in that state, and what the members of requests may name."""
     key = kms.create_key(**KINDS[kind])["KeyMetadata"]
     names = {"{key}": key["KeyId"], "{arn}": key["Arn"], "{cipher}": cipher, "{others}": others, "{blob}": others,
-             "{code}": b"code", "{wrapped}": b"wrapped", "{token}": b"token"}
+             "{code}": b"code", "{wrapped}": b"wrapped", "{token}": b"token", "{public}": public, "{signature}": b"signature"}
     if key["Origin"] == "EXTERNAL":
         given = kms.get_parameters_for_import(KeyId=key["KeyId"], **WRAPPING)
         names.update({"{token}": given["ImportToken"], "{wrapped}": brought(given, WRAPPING, MATERIAL)})
@@ -111,8 +146,11 @@ def made(kind, state):
                                 ExpirationModel="KEY_MATERIAL_DOES_NOT_EXPIRE")
     if key["KeyUsage"] == MAC:
         names["{code}"] = kms.generate_mac(**{**MESSAGE, "KeyId": key["KeyId"]})["Mac"]
-    else:
-        names["{blob}"] = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"text")["CiphertextBlob"]
+    elif key["KeyUsage"] == ENCRYPTION:
+        how = OAEP if kind == "rsa" else {}
+        names["{blob}"] = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"text", **how)["CiphertextBlob"]
+    elif key["KeyUsage"] == SIGNING:
+        names["{signature}"] = kms.sign(**{**SIGNED, "KeyId": key["KeyId"]})["Signature"]
     if state == "Disabled":
         kms.disable_key(KeyId=key["KeyId"])
     elif state == "PendingDeletion":
@@ -126,7 +164,7 @@ def made(kind, state):
 def tried(operation, members, kind, state, outcome, names):
     usage = KINDS[kind]["KeyUsage"]
     key = names["{key}"]
-    kms.create_alias(AliasName="alias/other", TargetKeyId=siblings[usage])
+    kms.create_alias(AliasName="alias/other", TargetKeyId=siblings["rsa" if kind == "rsa" else usage])
     if state != "PendingDeletion":
         kms.create_alias(AliasName="alias/subject", TargetKeyId=key)
     elif operation == "DeleteAlias":
@@ -156,7 +194,7 @@ for kind in KINDS:
             cells += 1
             # A key that was changed is not used again.
             names = names if outcome != OK or operation.startswith(LOOKS) else None
-equal(cells, len(TABLE) * (3 * 2 + 4 * 2))
+equal(cells, len(TABLE) * (3 * 5 + 4 * 2))
 
 # Every operation that is served has its row.
 rows = {row[0] for row in TABLE} | set(WITHOUT_KEY)
@@ -164,4 +202,4 @@ for operation, method in methods.items():
     if operation not in rows:
         found = refusal(method)
         assert found.startswith(("UnsupportedOperationException: ", "ValidationException: ")), f"{operation}: {found}"
-equal(len(rows), 34)
+equal(len(rows), 40)

@@ -1,10 +1,14 @@
 """Every operation, as its users know it. Prints the names of those that succeeded."""
 
 import datetime
+import hashlib
 import hmac
 import json
 
-from wire import brought, client, envol, equal, refusal, succeeded
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+
+from wire import brought, client, envol, equal, refusal, spki, succeeded, verified_there
 
 kms = client()
 account = "arn:aws:kms:us-east-1:000000000000:"
@@ -34,8 +38,12 @@ kms.create_key(Policy=policy["Policy"], Origin="AWS_KMS", MultiRegion=False, Key
 for members, expected in [
     ({"KeySpec": "RSA_2048"}, "ValidationException: You must specify a KeyUsage value for all KMS keys except for "
      "symmetric encryption keys."),
-    ({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}, "UnsupportedOperationException: KeySpec RSA_2048 is not "
+    ({"KeySpec": "ML_DSA_44", "KeyUsage": "SIGN_VERIFY"}, "UnsupportedOperationException: KeySpec ML_DSA_44 is not "
      "supported by this KMS."),
+    ({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY", "Origin": "EXTERNAL"}, "UnsupportedOperationException: Origin "
+     "EXTERNAL with KeySpec RSA_2048 is not supported by this KMS."),
+    ({"KeySpec": "RSA_2048", "KeyUsage": "KEY_AGREEMENT"}, "ValidationException: KeyUsage KEY_AGREEMENT is not compatible "
+     "with KeySpec RSA_2048"),
     ({"Origin": "AWS_CLOUDHSM"}, "UnsupportedOperationException: Origin AWS_CLOUDHSM is not "
      "supported by this KMS."),
     ({"MultiRegion": True}, "UnsupportedOperationException: MultiRegion is not supported by this KMS."),
@@ -166,6 +174,190 @@ equal(refusal(kms.rotate_key_on_demand, KeyId=macs[256]["KeyId"]), "UnsupportedO
 kms.create_alias(AliasName="alias/mac", TargetKeyId=macs[512]["KeyId"])
 kms.generate_mac(**{**macs[512], "KeyId": "alias/mac"})
 kms.delete_alias(AliasName="alias/mac")
+
+# --- key pairs
+RSA = [f"RSASSA_{scheme}_SHA_{bits}" for scheme in ["PKCS1_V1_5", "PSS"] for bits in [256, 384, 512]]
+pairs = {}
+for spec, usage, member, algorithms in [
+    ("RSA_2048", "ENCRYPT_DECRYPT", "EncryptionAlgorithms", ["RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"]),
+    ("RSA_2048", "SIGN_VERIFY", "SigningAlgorithms", RSA),
+    ("RSA_3072", "SIGN_VERIFY", "SigningAlgorithms", RSA),
+    ("RSA_4096", "SIGN_VERIFY", "SigningAlgorithms", RSA),
+    ("ECC_NIST_P256", "SIGN_VERIFY", "SigningAlgorithms", ["ECDSA_SHA_256"]),
+    ("ECC_NIST_P384", "SIGN_VERIFY", "SigningAlgorithms", ["ECDSA_SHA_384"]),
+    ("ECC_NIST_P521", "SIGN_VERIFY", "SigningAlgorithms", ["ECDSA_SHA_512"]),
+    ("ECC_SECG_P256K1", "SIGN_VERIFY", "SigningAlgorithms", ["ECDSA_SHA_256"]),
+    ("ECC_NIST_EDWARDS25519", "SIGN_VERIFY", "SigningAlgorithms", ["ED25519_PH_SHA_512", "ED25519_SHA_512"]),
+    ("ECC_NIST_P256", "KEY_AGREEMENT", "KeyAgreementAlgorithms", ["ECDH"]),
+    ("ECC_NIST_P384", "KEY_AGREEMENT", "KeyAgreementAlgorithms", ["ECDH"]),
+    ("ECC_NIST_P521", "KEY_AGREEMENT", "KeyAgreementAlgorithms", ["ECDH"]),
+]:
+    made = kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]
+    equal((made["KeySpec"], made["CustomerMasterKeySpec"], made["KeyUsage"], made["Origin"], made[member]),
+          (spec, spec, usage, "AWS_KMS", algorithms))
+    lists = {name for name in made if name.endswith("Algorithms")}
+    equal(lists, {member})
+    assert "CurrentKeyMaterialId" not in made, made
+    given = kms.get_public_key(KeyId=made["KeyId"])
+    equal({name: given[name] for name in ["KeyId", "KeySpec", "KeyUsage", member]},
+          {"KeyId": made["Arn"], "KeySpec": spec, "KeyUsage": usage, member: algorithms})
+    public = serialization.load_der_public_key(given["PublicKey"])
+    pairs[spec, usage] = (made["Arn"], public)
+    for call in [kms.rotate_key_on_demand, kms.enable_key_rotation, kms.get_key_rotation_status]:
+        equal(refusal(call, KeyId=made["KeyId"]), "UnsupportedOperationException: ")
+    if usage != "SIGN_VERIFY":
+        continue
+    for algorithm in algorithms:
+        kind, message = ("DIGEST", b"\7" * 64) if "_PH_" in algorithm else ("RAW", b"message")
+        named = {"KeyId": made["Arn"], "SigningAlgorithm": algorithm, "Message": message, "MessageType": kind}
+        signed = kms.sign(**named)
+        equal((signed["KeyId"], signed["SigningAlgorithm"]), (made["Arn"], algorithm))
+        if "_PH_" not in algorithm:
+            verified_there(public, algorithm, signed["Signature"], message)
+        verified = kms.verify(Signature=signed["Signature"], **named)
+        equal((verified["KeyId"], verified["SigningAlgorithm"], verified["SignatureValid"]), (made["Arn"], algorithm, True))
+        wrong = {**named, "Message": b"\x08" * len(message)}
+        equal(refusal(kms.verify, Signature=signed["Signature"], **wrong), "KMSInvalidSignatureException: ")
+        if "ED25519" not in algorithm:
+            digest = hashlib.new("sha" + algorithm[-3:], message).digest()
+            named.update(Message=digest, MessageType="DIGEST")
+            equal(kms.verify(Signature=signed["Signature"], **named)["SignatureValid"], True)
+            kms.verify(Signature=kms.sign(**named)["Signature"], **{**named, "Message": message, "MessageType": "RAW"})
+            named["Message"] = digest[1:]
+        else:
+            named["Message"] = b"\7" * 63
+            named["MessageType"] = "DIGEST"
+        found = refusal(kms.sign, **named)
+        expected = f"ValidationException: Digest is invalid length for algorithm {algorithm}."
+        if algorithm == "ED25519_SHA_512":
+            expected = "ValidationException: MessageType DIGEST is not valid for algorithm ED25519_SHA_512."
+        equal(found, expected)
+
+rsa, public = pairs["RSA_2048", "ENCRYPT_DECRYPT"]
+kms.create_alias(AliasName="alias/rsa", TargetKeyId=rsa)
+for algorithm, digest, most in [("RSAES_OAEP_SHA_1", hashes.SHA1, 214), ("RSAES_OAEP_SHA_256", hashes.SHA256, 190)]:
+    how = {"EncryptionAlgorithm": algorithm}
+    sealed = kms.encrypt(KeyId="alias/rsa", Plaintext=b"x" * most, **how)
+    equal((sealed["KeyId"], sealed["EncryptionAlgorithm"], len(sealed["CiphertextBlob"])), (rsa, algorithm, 256))
+    opened = kms.decrypt(KeyId=rsa, CiphertextBlob=sealed["CiphertextBlob"], **how)
+    equal((opened["Plaintext"], opened["KeyId"], opened["EncryptionAlgorithm"]), (b"x" * most, rsa, algorithm))
+    theirs = public.encrypt(b"text", padding.OAEP(padding.MGF1(digest()), digest(), None))
+    equal(kms.decrypt(KeyId=rsa, CiphertextBlob=theirs, **how)["Plaintext"], b"text")
+    equal(refusal(kms.encrypt, KeyId=rsa, Plaintext=b"x" * (most + 1), **how), f"ValidationException: Algorithm {algorithm} "
+          f"and key spec RSA_2048 cannot encrypt data larger than {most} bytes.")
+    equal(refusal(kms.decrypt, KeyId=rsa, CiphertextBlob=b"x" * 256, **how), "InvalidCiphertextException: ")
+    equal(refusal(kms.encrypt, KeyId=key, Plaintext=b"x", **how),
+          f"InvalidKeyUsageException: Algorithm {algorithm} is incompatible with key spec SYMMETRIC_DEFAULT.")
+    equal(refusal(kms.encrypt, KeyId=rsa, Plaintext=b"x", DryRun=True, **how), "DryRunOperationException: The request would "
+          "have succeeded, but the DryRun option is set.")
+equal(refusal(kms.decrypt, CiphertextBlob=theirs, **how),
+      f"{PREFIX} null at 'keyId' failed to satisfy constraint: Member must not be null")
+equal(refusal(kms.encrypt, KeyId=rsa, Plaintext=b"x", EncryptionContext=context, **how), "ValidationException: "
+      "EncryptionContext is not supported when encrypting/decrypting with asymmetric CMKs.")
+equal(refusal(kms.encrypt, KeyId=rsa, Plaintext=b"x"),
+      "InvalidKeyUsageException: Algorithm SYMMETRIC_DEFAULT is incompatible with key spec RSA_2048.")
+equal(refusal(kms.decrypt, KeyId=rsa, CiphertextBlob=theirs), "InvalidCiphertextException: ")
+equal(refusal(kms.generate_data_key, KeyId=rsa, NumberOfBytes=32), f"InvalidKeyUsageException: {rsa} key KeySpec is "
+      "RSA_2048 which is not valid for GenerateDataKey.")
+into = {"DestinationKeyId": rsa, "DestinationEncryptionAlgorithm": "RSAES_OAEP_SHA_256"}
+under_rsa = kms.re_encrypt(CiphertextBlob=blob, SourceEncryptionContext=context, **into)
+equal((under_rsa["SourceKeyId"], under_rsa["KeyId"], under_rsa["SourceEncryptionAlgorithm"],
+       under_rsa["DestinationEncryptionAlgorithm"]), (arn, rsa, "SYMMETRIC_DEFAULT", "RSAES_OAEP_SHA_256"))
+equal(under_rsa["SourceKeyMaterialId"], kms.describe_key(KeyId=key)["KeyMetadata"]["CurrentKeyMaterialId"])
+assert "DestinationKeyMaterialId" not in under_rsa, under_rsa
+out_of = {"SourceKeyId": rsa, "SourceEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "CiphertextBlob": under_rsa["CiphertextBlob"]}
+back = kms.re_encrypt(DestinationKeyId=key, DestinationEncryptionContext=context, **out_of)
+equal(kms.decrypt(CiphertextBlob=back["CiphertextBlob"], EncryptionContext=context)["Plaintext"], b"text")
+assert "SourceKeyMaterialId" not in back and "DestinationKeyMaterialId" in back, back
+both = kms.re_encrypt(**{**out_of, **into, "DestinationEncryptionAlgorithm": "RSAES_OAEP_SHA_1"})
+equal(kms.decrypt(KeyId=rsa, CiphertextBlob=both["CiphertextBlob"], EncryptionAlgorithm="RSAES_OAEP_SHA_1")["Plaintext"],
+      b"text")
+long = kms.encrypt(KeyId=key, Plaintext=b"x" * 191)["CiphertextBlob"]
+for members, expected in [
+    ({"CiphertextBlob": long, **into}, "ValidationException: Algorithm RSAES_OAEP_SHA_256 and key spec RSA_2048 cannot encrypt "
+     "data larger than 190 bytes."),
+    ({"CiphertextBlob": long, **into, "DestinationKeyId": other}, "InvalidKeyUsageException: Algorithm RSAES_OAEP_SHA_256 is "
+     "incompatible with key spec SYMMETRIC_DEFAULT."),
+    ({"CiphertextBlob": long, **into, "DestinationEncryptionContext": context}, "ValidationException: EncryptionContext is not "
+     "supported when encrypting/decrypting with asymmetric CMKs."),
+    ({"CiphertextBlob": long, "DestinationKeyId": rsa}, "InvalidKeyUsageException: Algorithm SYMMETRIC_DEFAULT is incompatible "
+     "with key spec RSA_2048."),
+    ({**out_of, "SourceKeyId": key, "DestinationKeyId": other}, "InvalidKeyUsageException: Algorithm RSAES_OAEP_SHA_256 is "
+     "incompatible with key spec SYMMETRIC_DEFAULT."),
+    ({**out_of, "SourceKeyId": None, "DestinationKeyId": other}, f"{PREFIX} at 'sourceKeyId' failed to satisfy constraint: "
+     "Member must not be null"),
+    ({**out_of, "CiphertextBlob": b"x" * 256, "DestinationKeyId": other}, "InvalidCiphertextException: "),
+    ({**out_of, "DestinationKeyId": other, "DryRun": True}, "DryRunOperationException: The request would have succeeded, but "
+     "the DryRun option is set."),
+    ({**out_of, "DestinationKeyId": other, "SourceEncryptionAlgorithm": "SM2PKE"}, "UnsupportedOperationException: SM2PKE is "
+     "not supported by this KMS."),
+]:
+    equal(refusal(kms.re_encrypt, **members), expected)
+equal(refusal(kms.sign, KeyId=rsa, Message=b"x", SigningAlgorithm="RSASSA_PSS_SHA_256"),
+      f"InvalidKeyUsageException: {rsa} key usage is ENCRYPT_DECRYPT which is not valid for Sign.")
+kms.delete_alias(AliasName="alias/rsa")
+
+ecc, _ = pairs["ECC_NIST_P256", "SIGN_VERIFY"]
+asked = {"KeyId": ecc, "Message": b"x", "SigningAlgorithm": "ECDSA_SHA_256"}
+for members, expected in [
+    ({"SigningAlgorithm": "ECDSA_SHA_384"}, "InvalidKeyUsageException: Algorithm ECDSA_SHA_384 is incompatible with key "
+     "spec ECC_NIST_P256."),
+    ({"SigningAlgorithm": "ML_DSA_SHAKE_256"}, "InvalidKeyUsageException: Algorithm ML_DSA_SHAKE_256 is incompatible with "
+     "key spec ECC_NIST_P256."),
+    ({"SigningAlgorithm": "none"}, f"{PREFIX} 'none' at 'signingAlgorithm' failed to satisfy constraint: Member must "
+     "satisfy enum value set: [RSASSA_PSS_SHA_256,"),
+    ({"MessageType": "EXTERNAL_MU"}, "ValidationException: MessageType EXTERNAL_MU is not valid for algorithm "
+     "ECDSA_SHA_256."),
+    ({"Message": b""}, f"{PREFIX} at 'message' failed to satisfy constraint: Member must have length greater than or "
+     "equal to 1"),
+    ({"Message": b"x" * 4097}, f"{PREFIX} at 'message' failed to satisfy constraint: Member must have length less than or "
+     "equal to 4096"),
+    ({"DryRun": True}, "DryRunOperationException: The request would have succeeded, but the DryRun option is set."),
+    ({"GrantTokens": ["token"]}, "InvalidGrantTokenException: "),
+]:
+    for call, more in [(kms.sign, {}), (kms.verify, {"Signature": b"signature"})]:
+        found = refusal(call, **{**asked, **more, **members})
+        assert found.startswith(expected), f"{members}: {found}"
+kms.sign(**{**asked, "Message": b"x" * 4096})
+equal(refusal(kms.get_public_key, KeyId=key), "UnsupportedOperationException: ")
+
+for spec, curve in [("ECC_NIST_P256", ec.SECP256R1), ("ECC_NIST_P384", ec.SECP384R1), ("ECC_NIST_P521", ec.SECP521R1)]:
+    agrees, public = pairs[spec, "KEY_AGREEMENT"]
+    theirs = ec.generate_private_key(curve())
+    asked = {"KeyId": agrees, "KeyAgreementAlgorithm": "ECDH", "PublicKey": spki(theirs.public_key())}
+    derived = kms.derive_shared_secret(**asked)
+    equal((derived["KeyId"], derived["KeyAgreementAlgorithm"], derived["KeyOrigin"], derived["SharedSecret"]),
+          (agrees, "ECDH", "AWS_KMS", theirs.exchange(ec.ECDH(), public)))
+equal(refusal(kms.derive_shared_secret, **{**asked, "PublicKey": spki(pairs["ECC_NIST_P256", "KEY_AGREEMENT"][1])}),
+      "ValidationException: PublicKey is no DER-encoded SubjectPublicKeyInfo of a key with key spec ECC_NIST_P521.")
+equal(refusal(kms.derive_shared_secret, DryRun=True, **asked), "DryRunOperationException: The request would have succeeded, "
+      "but the DryRun option is set.")
+equal(refusal(kms.derive_shared_secret, **{**asked, "KeyId": ecc}),
+      f"InvalidKeyUsageException: {ecc} key usage is SIGN_VERIFY which is not valid for DeriveSharedSecret.")
+
+# --- data key pairs
+for spec in ["RSA_2048", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "ECC_NIST_EDWARDS25519"]:
+    pair = kms.generate_data_key_pair(KeyId="alias/a", KeyPairSpec=spec, EncryptionContext=context)
+    equal((pair["KeyId"], pair["KeyPairSpec"], pair["KeyMaterialId"]),
+          (arn, spec, kms.describe_key(KeyId=key)["KeyMetadata"]["CurrentKeyMaterialId"]))
+    private = serialization.load_der_private_key(pair["PrivateKeyPlaintext"], None)
+    equal(spki(private.public_key()), pair["PublicKey"])
+    opened = kms.decrypt(CiphertextBlob=pair["PrivateKeyCiphertextBlob"], EncryptionContext=context)
+    equal(opened["Plaintext"], pair["PrivateKeyPlaintext"])
+    sealed = kms.generate_data_key_pair_without_plaintext(KeyId=key, KeyPairSpec=spec)
+    assert "PrivateKeyPlaintext" not in sealed, sealed
+    opened = kms.decrypt(CiphertextBlob=sealed["PrivateKeyCiphertextBlob"])["Plaintext"]
+    equal(spki(serialization.load_der_private_key(opened, None).public_key()), sealed["PublicKey"])
+for spec in ["SM2", "ML_KEM_512"]:
+    equal(refusal(kms.generate_data_key_pair, KeyId=key, KeyPairSpec=spec),
+          f"UnsupportedOperationException: KeyPairSpec {spec} is not supported by this KMS.")
+for named, expected in [
+    ({"KeyId": ecc}, f"InvalidKeyUsageException: {ecc} key usage is SIGN_VERIFY which is not valid for GenerateDataKeyPair."),
+    ({"KeyId": rsa}, f"InvalidKeyUsageException: {rsa} key KeySpec is RSA_2048 which is not valid for GenerateDataKeyPair."),
+    ({"KeyId": key, "DryRun": True}, "DryRunOperationException: The request would have succeeded, but the DryRun option is "
+     "set."),
+]:
+    equal(refusal(kms.generate_data_key_pair, KeyPairSpec="RSA_4096", **named), expected)
 
 # --- imported material
 for number, (algorithm, bits) in enumerate([

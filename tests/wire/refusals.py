@@ -62,7 +62,8 @@ for minutes in [-4, 4]:
 equal(send(service="s3"), (400, "InvalidSignatureException", "Credential should be scoped to correct service: 'kms'."))
 equal(send(region="../x")[1], "IncompleteSignatureException")
 equal(send(region="eu-west-3", target="TrentService.Sign")[:2], (400, "ValidationException"))
-equal(send(region="eu-west-3", target="TrentService.GetPublicKey", body=b'{"KeyId": "k"}')[:2],
+equal(send(region="eu-west-3", target="TrentService.Decapsulate",
+           body=b'{"KeyId": "k", "SharedSecretCiphertextBlob": "AA==", "EncapsulationAlgorithm": "ML_KEM"}')[:2],
       (400, "UnsupportedOperationException"))
 equal(send(region="US_EAST"), (400, "InvalidSignatureException", "Credential should be scoped to a valid region."))
 equal(send(change=without("X-Amz-Date"))[1], "IncompleteSignatureException")
@@ -90,7 +91,8 @@ blob = root.encrypt(KeyId=key["KeyId"], Plaintext=b"x")["CiphertextBlob"]
 root.create_alias(AliasName="alias/a", TargetKeyId=key["KeyId"])
 shaped = {"KeyId": key["KeyId"], "SourceKeyId": key["KeyId"], "TargetKeyId": key["KeyId"], "DestinationKeyId": key["KeyId"], "CiphertextBlob": blob,
           "Plaintext": b"x", "NumberOfBytes": 32, "Description": "", "Tags": [], "TagKeys": [], "AliasName": "alias/a",
-          "Message": b"x", "Mac": b"x", "MacAlgorithm": "HMAC_SHA_256", "WrappingAlgorithm": "RSAES_OAEP_SHA_256",
+          "Message": b"x", "Mac": b"x", "MacAlgorithm": "HMAC_SHA_256", "SigningAlgorithm": "ECDSA_SHA_256", "Signature": b"x",
+          "KeyAgreementAlgorithm": "ECDH", "PublicKey": b"x", "KeyPairSpec": "ECC_NIST_P256", "WrappingAlgorithm": "RSAES_OAEP_SHA_256",
           "WrappingKeySpec": "RSA_2048", "ImportToken": b"x", "EncryptedKeyMaterial": b"x",
           "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
 denied = 0
@@ -108,7 +110,7 @@ for method, operation in alice.meta.method_to_api_mapping.items():
     equal(found, "AccessDeniedException: User: arn:aws:iam::000000000000:user/alice is not authorized to perform: "
           f"kms:{action} on resource: {resource} because no identity-based policy allows the kms:{action} action")
     denied += 1
-equal(denied, 34)
+equal(denied, 40)
 for call, members in [(alice.decrypt, {}), (alice.re_encrypt, {"DestinationKeyId": key["KeyId"]})]:
     equal(refusal(call, CiphertextBlob=blob, **members), "AccessDeniedException: The ciphertext refers to a customer master key "
           "that does not exist, does not exist in this region, or you are not allowed to access.")

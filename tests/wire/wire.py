@@ -9,7 +9,7 @@ import botocore.config
 import botocore.exceptions
 import botocore.validate
 from cryptography.hazmat.primitives import hashes, keywrap, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 # Every operation that has succeeded.
 succeeded = set()
@@ -60,6 +60,22 @@ def brought(given, wrapping, material):
         return public.encrypt(material, oaep)
     key = os.urandom(32)
     return public.encrypt(key, oaep) + keywrap.aes_key_wrap_with_padding(key, material)
+
+
+def spki(public):
+    """A public key as AWS has it."""
+    return public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def verified_there(public, algorithm, signature, message):
+    """Fails where OpenSSL does not find `signature` to be one of `message`."""
+    if algorithm == "ED25519_SHA_512":
+        return public.verify(signature, message)
+    digest = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}[algorithm[-3:]]()
+    if algorithm.startswith("ECDSA"):
+        return public.verify(signature, message, ec.ECDSA(digest))
+    pss = padding.PSS(padding.MGF1(digest), digest.digest_size)
+    return public.verify(signature, message, pss if "PSS" in algorithm else padding.PKCS1v15(), digest)
 
 
 def envol(*words):

@@ -40,7 +40,8 @@ pub enum KeyCommand {
 #[command(after_help = "\
 Examples:
   envol key create --alias backups --description 'volumes of the backup host'
-  envol key create --alias tokens --spec HMAC_256 --tag Env=Prod --tag Team=web")]
+  envol key create --alias tokens --spec HMAC_256 --tag Env=Prod --tag Team=web
+  envol key create --alias releases --spec ECC_NIST_P256 --usage SIGN_VERIFY")]
 pub struct CreateKeyArgs {
     /// Make this alias for it too (alias/NAME, or NAME alone)
     #[arg(long, value_name = "NAME")]
@@ -48,10 +49,14 @@ pub struct CreateKeyArgs {
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// What kind of key: HMAC_224, HMAC_256, HMAC_384 and HMAC_512 make and verify MACs over AWS's wire
-    /// [default: SYMMETRIC_DEFAULT, the only one for volumes]
+    /// What kind of key, for use over AWS's wire: HMAC_224, 256, 384 or 512; RSA_2048, 3072 or 4096; ECC_NIST_P256, P384
+    /// or P521, ECC_SECG_P256K1, ECC_NIST_EDWARDS25519 [default: SYMMETRIC_DEFAULT, the only one for volumes]
     #[arg(long, value_name = "SPEC")]
     pub(crate) spec: Option<String>,
+    /// What it is for, where such keys can be for several things: ENCRYPT_DECRYPT or SIGN_VERIFY (RSA), SIGN_VERIFY or
+    /// KEY_AGREEMENT (ECC_NIST)
+    #[arg(long, value_name = "USAGE")]
+    pub(crate) usage: Option<String>,
     /// A tag (repeatable)
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag)]
     pub(crate) tags: Vec<(String, String)>,

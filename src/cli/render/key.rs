@@ -39,10 +39,15 @@ pub(crate) fn key_card(key: &Key, volumes: &[Volume]) -> String {
     if !key.key_spec.is_empty() {
         table.pair("kind", Cell::new(format!("{}, material from {}", key.key_spec, key.origin)));
     }
+    if !key.key_usage.is_empty() {
+        table.pair("usage", Cell::new(format!("{} by {}", key.key_usage, key.algorithms.join(", "))));
+    }
     table.pair("created", Cell::new(&key.created));
     table.pair("last used", Cell::new(last_use(key)));
     table.pair("rotations", Cell::new(rotations(key)));
-    table.pair("material", Cell::new(&key.current_key_material_id));
+    if !key.current_key_material_id.is_empty() {
+        table.pair("material", Cell::new(&key.current_key_material_id));
+    }
     let tags: Vec<String> = key.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
     table.pair("tags", Cell::new(listed(&tags)));
     let ids = key.volumes.iter().map(|id| match name_of(id, volumes) {

@@ -19,7 +19,8 @@ pub(super) fn run(session: &Session, command: KeyCommand) -> Result<(), CliError
     match command {
         KeyCommand::Create(args) => {
             let tags = named_once(args.tags)?;
-            let body = CreateKey { alias: args.alias, description: args.description, spec: args.spec, tags };
+            let (spec, usage) = (args.spec, args.usage);
+            let body = CreateKey { alias: args.alias, description: args.description, spec, usage, tags };
             let key: Key = session.client.send("POST", &route(&["keys"]), &body)?;
             console.answer(&key, |key| key_card(key, &[]))
         }

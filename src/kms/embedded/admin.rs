@@ -17,7 +17,7 @@ use super::hsm::{HsmError, KeyId, MaterialId};
 use super::keys::{KeyRecord, MaterialRecord, Origin, RotationType, StoredManager, StoredState};
 use super::operation::Operation;
 use super::store::{Change, Lookup};
-use super::{Alias, Embedded, KeyMetadata, KeySpec, Tag, aliases, refusal, tags};
+use super::{Alias, Embedded, KeyMetadata, KeySpec, KeyUsage, Tag, aliases, refusal, tags};
 
 /// A key that is to be made.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,6 +30,8 @@ pub struct NewKey<'a> {
     pub tags: &'a [Tag],
     /// What kind of key.
     pub spec: KeySpec,
+    /// What it is for; not needed where such keys are for one thing only.
+    pub usage: Option<KeyUsage>,
     /// Where its material is to come from.
     pub origin: Origin,
 }
@@ -66,17 +68,19 @@ impl Embedded {
         if new.spec != KeySpec::Symmetric {
             parameters.push(("keySpec", new.spec.name().into()));
         }
+        parameters.extend(new.usage.map(|usage| ("keyUsage", usage.name().into())));
         if new.origin != Origin::Kms {
             parameters.push(("origin", new.origin.name().into()));
         }
         let mut calls = vec![Call { caller, operation: Operation::CreateKey, key: None, context: None, parameters }];
         calls.extend(alias.map(|alias| on_alias(caller, Operation::CreateAlias, alias, None)));
+        let ahead = self.pair_ahead(&calls[0], new);
         self.change_together(&calls, |tables, trail| {
             judge_description(description)?;
             alias.map(|alias| self.judge_new_alias(tables, alias)).transpose()?;
             authorise(&calls[0], "CreateKey", None)?;
             let tags = tags::added(&BTreeMap::new(), new.tags)?;
-            let key = self.make_key(tables, trail, StoredManager::Customer, new, tags)?;
+            let key = self.make_key(tables, trail, StoredManager::Customer, new, tags, ahead?)?;
             if let Some(alias) = alias {
                 self.make_alias(tables, trail, alias, key.id)?;
             }
@@ -237,7 +241,8 @@ impl Embedded {
             aliases::judge(name)?;
             let old = self.existing_alias(tables, trail, &call, name)?;
             let key = self.resolve_and_admit(tables, trail, &call, target)?;
-            if old.record.spec.usage() != key.record.spec.usage() {
+            let kind = |key: &Found| (key.record.usage(), key.record.spec.pair().is_some());
+            if kind(&old) != kind(&key) {
                 return Err(refusal::other_kind(name));
             }
             self.point_alias(tables, name, key.id)
@@ -277,17 +282,18 @@ impl Embedded {
         manager: StoredManager,
         new: &NewKey<'_>,
         tags: BTreeMap<String, String>,
+        ahead: Option<Ahead>,
     ) -> Result<Found, KmsError> {
-        let mut bytes = [0; 16];
-        random::fill(&mut bytes);
-        let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+        let usage = new.spec.usage_named(new.usage.map(KeyUsage::name))?;
+        let id = ahead.as_ref().map_or_else(new_id, |ahead| ahead.key);
         let arn = self.identity.key_arn(id);
         trail.resources.push(arn.to_string());
         let (state, materials) = match new.origin {
             Origin::External => (StoredState::PendingImport, Vec::new()),
             Origin::Kms => {
-                let first = self.make_material(tables, id, new.spec, trail.now, RotationType::default())?;
-                (StoredState::Enabled, vec![first])
+                let made = ahead.map(|ahead| (ahead.material, ahead.token));
+                let made = made.map_or_else(|| self.new_token(id, new.spec), Ok)?;
+                (StoredState::Enabled, vec![keep_material(tables, id, made, trail.now, RotationType::default())?])
             }
         };
         let record = KeyRecord {
@@ -299,6 +305,7 @@ impl Embedded {
             tags,
             rotation: None,
             spec: new.spec,
+            usage: new.spec.pair().map(|_| usage),
             origin: new.origin,
             pending: None,
         };
@@ -317,18 +324,34 @@ impl Embedded {
         now: Timestamp,
         by: RotationType,
     ) -> Result<MaterialRecord, KmsError> {
-        let (id, token) = self.new_token(key, spec)?;
-        tables.put_token(key, id, &token)?;
-        Ok(MaterialRecord { id, created: now, by, import: None })
+        keep_material(tables, key, self.new_token(key, spec)?, now, by)
     }
 
     /// New material for a key of that kind, from the HSM.
     pub(super) fn new_token(&self, key: Uuid, spec: KeySpec) -> Result<(MaterialId, Vec<u8>), HsmError> {
         let (account, key) = (&self.identity.account, KeyId(key.into_bytes()));
-        match spec.digest() {
-            None => self.hsm.new_material(account, key).map(|(id, token)| (id, token.to_vec())),
-            Some(digest) => self.hsm.new_mac_key(account, key, digest),
+        match (spec.digest(), spec.pair()) {
+            (Some(digest), _) => self.hsm.new_mac_key(account, key, digest),
+            (None, Some(pair)) => self.hsm.new_pair(account, key, pair),
+            (None, None) => self.hsm.new_material(account, key).map(|(id, token)| (id, token.to_vec())),
         }
+    }
+
+    /// The pair of a key that is to be one, should the call come to it: making one may take long, and nobody is to wait for
+    /// it who only uses the store.
+    fn pair_ahead(&self, call: &Call<'_>, new: &NewKey<'_>) -> Result<Option<Ahead>, KmsError> {
+        if new.spec.pair().is_none() {
+            return Ok(None);
+        }
+        judge_description(new.description)?;
+        authorise(call, "CreateKey", None)?;
+        new.spec.usage_named(new.usage.map(KeyUsage::name))?;
+        if new.origin != Origin::Kms {
+            return Err(refusal::pair_of_that_origin(new.origin.name(), new.spec));
+        }
+        let key = new_id();
+        let (material, token) = self.new_token(key, new.spec)?;
+        Ok(Some(Ahead { key, material, token }))
     }
 
     /// Resolves, admits, changes the record and writes it.
@@ -391,6 +414,30 @@ impl Embedded {
     pub(super) fn alias(&self, name: String, key: Uuid) -> Alias {
         Alias { arn: self.identity.arn(&name), name, target_key_id: key.to_string() }
     }
+}
+
+/// Material that was made before the change that stores it, for a key that is not there yet.
+pub(super) struct Ahead {
+    key: Uuid,
+    material: MaterialId,
+    token: Vec<u8>,
+}
+
+fn new_id() -> Uuid {
+    let mut bytes = [0; 16];
+    random::fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+fn keep_material(
+    tables: &mut Change<'_>,
+    key: Uuid,
+    (id, token): (MaterialId, Vec<u8>),
+    now: Timestamp,
+    by: RotationType,
+) -> Result<MaterialRecord, KmsError> {
+    tables.put_token(key, id, &token)?;
+    Ok(MaterialRecord { id, created: now, by, import: None })
 }
 
 pub(super) fn on_nothing(caller: Caller<'_>, operation: Operation) -> Call<'_> {

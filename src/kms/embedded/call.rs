@@ -187,10 +187,12 @@ impl Embedded {
         trail.resources.push(key.arn.to_string());
         authorise(call, action, Some(key))?;
         permit(call.operation, key.record.state.into(), &key.arn)?;
-        judge_usage(call.operation, key.record.spec, &key.arn)?;
+        judge_usage(call.operation, (key.record.spec, key.record.usage()), &key.arn)?;
         judge_rotation(call.operation, key.record.spec, key.record.origin, &key.arn)?;
-        match call.caller.request.and_then(|request| request.algorithm.as_deref()) {
-            Some(algorithm) if algorithm != ALGORITHM => {
+        // A re-encryption has an algorithm for each of its keys (`re_encryption`).
+        let request = call.caller.request.filter(|_| call.operation != Operation::ReEncrypt);
+        match request.and_then(|request| request.algorithm.as_deref()) {
+            Some(algorithm) if !key.record.spec.algorithms(key.record.usage()).contains(&algorithm) => {
                 Err(refusal::incompatible_algorithm(algorithm, key.record.spec))
             }
             _ => Ok(()),
@@ -242,7 +244,7 @@ impl Embedded {
             if tables.alias(aliases::EBS)?.is_none() {
                 let description = "Default key that protects my EBS volumes when no other key is defined";
                 let new = NewKey::described(description);
-                let mut key = self.make_key(tables, trail, StoredManager::Aws, &new, BTreeMap::new())?;
+                let mut key = self.make_key(tables, trail, StoredManager::Aws, &new, BTreeMap::new(), None)?;
                 key.record.rotation = Some(rotation::every(rotation::PERIOD_DAYS, trail.now)?);
                 tables.put_key(key.id, &key.record)?;
                 tables.put_alias(aliases::EBS, key.id)?;
@@ -363,10 +365,14 @@ pub(super) fn metadata(key: &Found, aliases: Vec<String>) -> KeyMetadata {
         rotations: u32::try_from(key.record.rotated().len()).unwrap_or(u32::MAX),
         automatic_rotation: key.record.automatic_rotation().map(|(period, next)| (period, next.into())),
         tags: key.record.tags.clone(),
-        current_key_material_id: current.map(|material| material.id.to_string()).unwrap_or_default(),
+        current_key_material_id: current
+            .filter(|_| key.record.spec.pair().is_none())
+            .map(|material| material.id.to_string())
+            .unwrap_or_default(),
         origin: key.record.origin,
         imported: imported.map(|import| import.expires.map(Into::into)),
         spec: key.record.spec,
+        usage: key.record.usage(),
         aliases,
     }
 }

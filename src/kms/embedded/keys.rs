@@ -21,7 +21,7 @@ use crate::kms::{KeyArn, KmsError};
 use crate::limits;
 
 use super::hsm::MaterialId;
-use super::spec::KeySpec;
+use super::spec::{KeySpec, KeyUsage};
 use super::{Identity, KeyState, Manager, refusal};
 
 /// What the store keeps of a key.
@@ -42,6 +42,9 @@ pub(super) struct KeyRecord {
     /// What kind of key it is.
     #[serde(default)]
     pub(super) spec: KeySpec,
+    /// What it is for, where keys of that kind can be for several things.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) usage: Option<KeyUsage>,
     /// Where its materials come from.
     #[serde(default)]
     pub(super) origin: Origin,
@@ -152,6 +155,11 @@ pub(super) enum Named {
 }
 
 impl KeyRecord {
+    /// What it is for.
+    pub(super) fn usage(&self) -> KeyUsage {
+        self.usage.unwrap_or(self.spec.usages()[0])
+    }
+
     /// The material that encrypts, of a key that may be used.
     pub(super) fn current(&self) -> &MaterialRecord {
         self.materials.last().expect("a key without material is pending import, and never used")

@@ -181,13 +181,18 @@ impl Embedded {
 
 /// Whether it is an operation whose last time is kept.
 fn uses_key(operation: &str) -> bool {
-    const USES: [&str; 7] = [
+    const USES: [&str; 12] = [
         "Decrypt",
+        "DeriveSharedSecret",
         "Encrypt",
         "GenerateDataKey",
+        "GenerateDataKeyPair",
+        "GenerateDataKeyPairWithoutPlaintext",
         "GenerateDataKeyWithoutPlaintext",
         "GenerateMac",
         "ReEncrypt",
+        "Sign",
+        "Verify",
         "VerifyMac",
     ];
     USES.contains(&operation)

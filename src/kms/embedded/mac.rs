@@ -13,7 +13,7 @@ use super::caller::Caller;
 use super::operation::Operation;
 use super::store::{Lookup, StoreError, View};
 use super::usage::end_dry_run;
-use super::{Embedded, refusal};
+use super::{Embedded, KeyUsage, refusal};
 
 impl Embedded {
     /// GenerateMac: the MAC of 1 to 4,096 bytes, and the key that made it.
@@ -61,7 +61,7 @@ impl Embedded {
         judge_message(message)?;
         let key = self.resolve_and_admit(view, trail, call, name)?;
         let spec = key.record.spec;
-        let digest = spec.digest().filter(|_| spec.algorithm() == algorithm);
+        let digest = spec.digest().filter(|_| spec.algorithms(KeyUsage::Mac) == [algorithm]);
         let digest = digest.ok_or_else(|| refusal::incompatible_algorithm(algorithm, spec))?;
         end_dry_run(call)?;
         let current = key.record.current().id;
@@ -77,7 +77,7 @@ fn with_algorithm<'a>(mut call: Call<'a>, algorithm: &str) -> Call<'a> {
     call
 }
 
-fn judge_message(message: &[u8]) -> Result<(), KmsError> {
+pub(super) fn judge_message(message: &[u8]) -> Result<(), KmsError> {
     let constraint = match message.len() {
         0 => "have length greater than or equal to 1".to_owned(),
         length if length > limits::ENCRYPT_PLAINTEXT_MAX => {

@@ -15,6 +15,7 @@ pub mod backup;
 mod blob;
 mod call;
 mod caller;
+mod data_key_pair;
 mod domain_key;
 pub mod hsm;
 mod import;
@@ -24,8 +25,10 @@ mod lists;
 mod mac;
 mod operation;
 mod owned;
+mod pair;
 mod passphrase;
 mod past;
+mod re_encryption;
 mod refusal;
 mod regions;
 mod rotation;
@@ -40,12 +43,15 @@ pub use access_keys::{AccessKey, NewAccessKey};
 pub use admin::NewKey;
 pub use audit::{AuditFilter, AuditRecords};
 pub use caller::{Caller, SignedRequest};
+pub use data_key_pair::{DataKeyPair, NewDataKeyPair};
 pub use domain_key::DomainKeyError;
 pub use import::{ImportParameters, ImportType, KeyMaterial};
 pub use keys::Origin;
 pub use last_use::{KeyLastUsage, LastUse};
 pub use lists::{Page, PageOf};
 pub use owned::{OWNED_ACCOUNT, Owned};
+pub use pair::{MessageType, PublicKey, Signed};
+pub use re_encryption::{ReEncryptedPair, Ways};
 pub use passphrase::PassphraseError;
 pub use regions::Region;
 pub use rotation::{RotationEntry, RotationStatus};
@@ -156,10 +162,12 @@ pub struct KeyMetadata {
     pub origin: Origin,
     /// Of a key whose current material was imported and is there: when it expires, if it does.
     pub imported: Option<Option<SystemTime>>,
-    /// The id of the current material, 64 hex digits; empty before any was imported.
+    /// The id of the current material, 64 hex digits; empty before any was imported, and of key pairs.
     pub current_key_material_id: String,
     /// What kind of key it is.
     pub spec: KeySpec,
+    /// What it is for.
+    pub usage: KeyUsage,
     /// Its aliases, `alias/NAME`.
     pub aliases: Vec<String>,
 }

@@ -191,6 +191,68 @@ pub(super) fn wrong_usage(key: &KeyArn, usage: KeyUsage, operation: &str) -> Kms
     refused("InvalidKeyUsageException", text)
 }
 
+/// `InvalidKeyUsageException` of a pair that encrypts, where a symmetric key is needed.
+pub(super) fn wrong_spec(key: &KeyArn, spec: KeySpec, operation: &str) -> KmsError {
+    let text = format!("{key} key KeySpec is {} which is not valid for {operation}.", spec.name());
+    refused("InvalidKeyUsageException", text)
+}
+
+/// `ValidationException` of a key that could be for several things.
+pub(super) fn no_usage() -> KmsError {
+    let text = "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.";
+    refused("ValidationException", text)
+}
+
+/// `ValidationException` of a key that is to be for what such keys are not.
+pub(super) fn incompatible_usage(usage: &str, spec: KeySpec) -> KmsError {
+    refused("ValidationException", format!("KeyUsage {usage} is not compatible with KeySpec {}", spec.name()))
+}
+
+/// `UnsupportedOperationException` of a pair that is to be imported.
+pub(super) fn pair_of_that_origin(origin: &str, spec: KeySpec) -> KmsError {
+    let text = format!("Origin {origin} with KeySpec {} is not supported by this KMS.", spec.name());
+    refused("UnsupportedOperationException", text)
+}
+
+/// `UnsupportedOperationException` of a key that has no public half; AWS says no more.
+pub(super) fn no_public_key() -> KmsError {
+    refused("UnsupportedOperationException", "")
+}
+
+/// `ValidationException` of a digest that the algorithm does not make.
+pub(super) fn wrong_digest(algorithm: &str) -> KmsError {
+    refused("ValidationException", format!("Digest is invalid length for algorithm {algorithm}."))
+}
+
+/// `ValidationException` of a message type that the algorithm does not take.
+pub(super) fn wrong_message_type(kind: &str, algorithm: &str) -> KmsError {
+    refused("ValidationException", format!("MessageType {kind} is not valid for algorithm {algorithm}."))
+}
+
+/// `ValidationException` of a plaintext that is too long for an RSA key.
+pub(super) fn too_long_for(algorithm: &str, spec: KeySpec, most: usize) -> KmsError {
+    let spec = spec.name();
+    let text = format!("Algorithm {algorithm} and key spec {spec} cannot encrypt data larger than {most} bytes.");
+    refused("ValidationException", text)
+}
+
+/// `ValidationException` of an encryption context, which RSA has no place for.
+pub(super) fn context_of_a_pair() -> KmsError {
+    let text = "EncryptionContext is not supported when encrypting/decrypting with asymmetric CMKs.";
+    refused("ValidationException", text)
+}
+
+/// `ValidationException` of another's public key that does not fit.
+pub(super) fn other_curve(spec: KeySpec) -> KmsError {
+    let text = format!("PublicKey is no DER-encoded SubjectPublicKeyInfo of a key with key spec {}.", spec.name());
+    refused("ValidationException", text)
+}
+
+/// `KMSInvalidSignatureException`: AWS says no more.
+pub(super) fn invalid_signature() -> KmsError {
+    refused("KMSInvalidSignatureException", "")
+}
+
 /// `KMSInvalidMacException`: AWS says no more.
 pub(super) fn invalid_mac() -> KmsError {
     refused("KMSInvalidMacException", "")

@@ -56,8 +56,9 @@ const UNFINISHED: &str = "keys.redb.new";
 const FORMAT: &[u8] = b"envol embedded KMS store";
 /// The newest schema that this program reads and the one it writes.
 ///
-/// 2 has access keys, and tags and rotation in the records of keys; 3 has tokens of several lengths, and last uses.
-const SCHEMA: u32 = 3;
+/// 2 has access keys, and tags and rotation in the records of keys; 3 has tokens of several lengths, and last uses; 4 has key
+/// pairs.
+const SCHEMA: u32 = 4;
 
 /// The store cannot be read or written.
 #[derive(Debug, thiserror::Error)]

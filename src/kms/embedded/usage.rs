@@ -19,6 +19,7 @@ use super::call::{ALGORITHM, Found, Trail, authorise};
 use super::caller::Caller;
 use super::hsm::{Failure, HsmError, KeyId, Material, MaterialId};
 use super::operation::Operation;
+use super::pair::judge_symmetric;
 use super::store::{Lookup, StoreError, View};
 use super::{Embedded, refusal};
 
@@ -87,10 +88,10 @@ pub struct Decrypted {
 }
 
 /// A blob with the key and the material that open it.
-struct Opening {
-    key: Found,
-    material: MaterialId,
-    token: Vec<u8>,
+pub(super) struct Opening {
+    pub(super) key: Found,
+    pub(super) material: MaterialId,
+    pub(super) token: Vec<u8>,
 }
 
 impl Plaintext {
@@ -165,6 +166,7 @@ impl Embedded {
             let Opening { key, material, token } = self.opening(view, trail, &call, asked.blob, "ReEncryptFrom")?;
             let to = self.resolve(view, &call, asked.to.as_str())?;
             self.admit_as(trail, &call, &to, "ReEncryptTo")?;
+            judge_symmetric(call.operation, &to)?;
             end_dry_run(&call)?;
             let current = to.record.current().id;
             let to_token = view.token(to.id, current)?.ok_or(StoreError::MaterialMissing)?;
@@ -234,7 +236,7 @@ impl Embedded {
     }
 
     /// What opens `blob`: the key is admitted and is the blob's.
-    fn opening(
+    pub(super) fn opening(
         &self,
         view: &View,
         trail: &mut Trail,
@@ -286,6 +288,7 @@ impl Embedded {
         self.observe(call, |view, trail| {
             let associated = ready?;
             let key = self.resolve_and_admit(view, trail, call, name)?;
+            judge_symmetric(call.operation, &key)?;
             end_dry_run(call)?;
             let current = key.record.current().id;
             let token = view.token(key.id, current)?.ok_or(StoreError::MaterialMissing)?;
@@ -374,7 +377,7 @@ pub(super) fn end_dry_run(call: &Call<'_>) -> Result<(), KmsError> {
     }
 }
 
-fn using<'a>(
+pub(super) fn using<'a>(
     caller: Caller<'a>,
     operation: Operation,
     key: Option<&'a str>,
@@ -384,12 +387,12 @@ fn using<'a>(
     Call { caller, operation, key, context: Some(context), parameters: vec![shown] }
 }
 
-fn wrapped(blob: Vec<u8>) -> Result<WrappedKey, KmsError> {
+pub(super) fn wrapped(blob: Vec<u8>) -> Result<WrappedKey, KmsError> {
     WrappedKey::new(blob).map_err(|error| refusal::internal(&error))
 }
 
 /// The context as associated data, if it is not too long for that.
-fn judge_context(context: &EncryptionContext) -> Result<Vec<u8>, KmsError> {
+pub(super) fn judge_context(context: &EncryptionContext) -> Result<Vec<u8>, KmsError> {
     let associated = canonical(context);
     if associated.len() <= limits::ENCRYPTION_CONTEXT_MAX {
         return Ok(associated);
@@ -398,7 +401,7 @@ fn judge_context(context: &EncryptionContext) -> Result<Vec<u8>, KmsError> {
     Err(refusal::validation("encryptionContext", None, &constraint))
 }
 
-fn judge_plaintext(plaintext: &[u8]) -> Result<(), KmsError> {
+pub(super) fn judge_plaintext(plaintext: &[u8]) -> Result<(), KmsError> {
     let constraint = match plaintext.len() {
         0 => "have length greater than or equal to 1".to_owned(),
         length if length > limits::ENCRYPT_PLAINTEXT_MAX => {

@@ -50,6 +50,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         r#"{"KeyId":null,"Limit":1001,"Marker":""}"#,
         r#"{"KeyId":"k","Tags":[{"TagKey":"a","TagValue":"b"},{"TagKey":""}]}"#,
         r#"{"KeyId":"k","Message":"bWVzc2FnZW1lc3M=","Mac":"bWFjbWFjbWFj","MacAlgorithm":"HMAC_SHA_256"}"#,
+        r#"{"KeyId":"k","Message":"bWVzc2FnZW1lc3M=","MessageType":"DIGEST","Signature":"c2ln","SigningAlgorithm":"none"}"#,
     ];
     let numbers = (0..OPERATIONS.len()).map(|number| u8::try_from(number).expect("few"));
     numbers.zip(bodies.into_iter().cycle()).map(|(number, body)| [&[number], body.as_bytes()].concat()).collect()

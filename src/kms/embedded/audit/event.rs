@@ -169,7 +169,7 @@ pub(in crate::kms::embedded) fn key_metadata(account: &str, key: &KeyMetadata, c
         "creationDate": date(created),
         "enabled": key.state == KeyState::Enabled,
         "description": cut(&key.description),
-        "keyUsage": key.spec.usage().name(),
+        "keyUsage": key.usage.name(),
         "keyState": key.state.name(),
         "origin": key.origin.name(),
         "keyManager": key.manager.name(),
@@ -177,11 +177,13 @@ pub(in crate::kms::embedded) fn key_metadata(account: &str, key: &KeyMetadata, c
         "keySpec": key.spec.name(),
         "multiRegion": false,
     });
-    let algorithms = match key.spec.usage() {
+    let algorithms = match key.usage {
         KeyUsage::Encryption => "encryptionAlgorithms",
         KeyUsage::Mac => "macAlgorithms",
+        KeyUsage::Signing => "signingAlgorithms",
+        KeyUsage::Agreement => "keyAgreementAlgorithms",
     };
-    shown[algorithms] = json!([key.spec.algorithm()]);
+    shown[algorithms] = json!(key.spec.algorithms(key.usage));
     shown
 }
 

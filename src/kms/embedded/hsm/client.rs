@@ -320,7 +320,7 @@ impl Client {
         self.blob(&Request::GenerateDataKeyWithoutPlaintext { token: material.into(), context, bytes })
     }
 
-    fn plaintext(&self, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
+    pub(super) fn plaintext(&self, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
         let message = self.exchange(request)?;
         match answer(&message)? {
             Reply::Plaintext(plaintext) => locked_copy(plaintext),
@@ -328,7 +328,7 @@ impl Client {
         }
     }
 
-    fn blob(&self, request: &Request<'_>) -> Result<Vec<u8>, HsmError> {
+    pub(super) fn blob(&self, request: &Request<'_>) -> Result<Vec<u8>, HsmError> {
         let message = self.exchange(request)?;
         match answer(&message)? {
             Reply::Blob(blob) => Ok(blob.to_vec()),
@@ -340,7 +340,7 @@ impl Client {
         self.exchange_within(limits::HSM_ANSWER_DEADLINE, request)
     }
 
-    fn exchange_within(&self, deadline: Duration, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
+    pub(super) fn exchange_within(&self, deadline: Duration, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
         let request = request.encode()?;
         match &self.0 {
             Transport::InProcess(hsm) => Ok(hsm.answer(request.bytes())?),
@@ -357,14 +357,14 @@ impl Client {
     }
 }
 
-fn answer(message: &LockedMemory) -> Result<Reply<'_>, HsmError> {
+pub(super) fn answer(message: &LockedMemory) -> Result<Reply<'_>, HsmError> {
     match Reply::decode(message.bytes())? {
         Reply::Failed(failure) => Err(HsmError::Failed(failure)),
         reply => Ok(reply),
     }
 }
 
-fn locked_copy(bytes: &[u8]) -> Result<LockedMemory, HsmError> {
+pub(super) fn locked_copy(bytes: &[u8]) -> Result<LockedMemory, HsmError> {
     let mut copy = LockedMemory::zeroed(bytes.len())?;
     // Locked memory is never empty; an empty reply would otherwise pass for one zero byte.
     if bytes.is_empty() {

@@ -6,12 +6,15 @@
 //! data keys leave only as the plaintext of a reply. Nothing here touches a file, and nothing outlives a request but
 //! the domain key.
 
+mod again;
 mod cipher;
 mod client;
 mod import;
 mod kept;
 #[doc(hidden)]
 pub mod micro;
+mod pair;
+mod pair_client;
 mod parent;
 mod process;
 mod protocol;
@@ -29,7 +32,10 @@ pub use source::{DomainKeySource, NamedBy};
 
 pub use protocol::Failure;
 
+pub(super) use again::{Side, Way};
 pub(super) use client::{ImportedMaterial, Material};
+pub(super) use pair::public_key;
+pub(super) use pair_client::DataKeyPairReply;
 pub(super) use source::read_domain_key;
 
 use std::fmt;

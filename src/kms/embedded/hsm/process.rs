@@ -22,6 +22,7 @@ use crate::kms::frame;
 use crate::limits;
 use crate::sys::confinement::{self, Reachable};
 use crate::sys::hardening::{self, Hardening};
+use crate::sys::heap;
 use crate::sys::locked::{self, KeyMemoryChoice, LockingFailed};
 use crate::sys::seclusion;
 
@@ -67,6 +68,7 @@ fn make_domain_key(mut words: impl Iterator<Item = OsString>) -> io::Result<()> 
 /// The HSM: it reads the domain key, gives up every way to open anything, and serves until the front is gone.
 fn run_hsm(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
+    heap::wipe_what_is_given_back();
     let mut stream = UnixStream::from(seclusion::socket_of_stdout()?);
     let given = File::from(seclusion::take_stdin()?);
     let memory = reserve_memory(words.next());

@@ -12,6 +12,7 @@ use crate::crypto::wrapping::Wrapping;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
 use super::import::Import;
+use super::pair::PairRequest;
 use super::{KeyId, MaterialId};
 
 /// Whose material a request is about, and the material itself as a token.
@@ -56,6 +57,8 @@ pub(super) enum Request<'a> {
     NewWrappingKey { purpose: &'a [u8], bits: u16 },
     /// Makes a token of wrapped material.
     Import(Import<'a>),
+    /// About a key pair.
+    Pair(PairRequest<'a>),
 }
 
 /// What the HSM answers.
@@ -63,12 +66,27 @@ pub(super) enum Request<'a> {
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub(super) enum Reply<'a> {
     CheckValue(&'a [u8]),
-    Material { id: MaterialId, token: &'a [u8] },
+    Material {
+        id: MaterialId,
+        token: &'a [u8],
+    },
     Blob(&'a [u8]),
     Plaintext(&'a [u8]),
-    DataKey { plaintext: &'a [u8], blob: &'a [u8] },
+    DataKey {
+        plaintext: &'a [u8],
+        blob: &'a [u8],
+    },
     Failed(Failure),
-    WrappingKey { public: &'a [u8], kept: &'a [u8] },
+    WrappingKey {
+        public: &'a [u8],
+        kept: &'a [u8],
+    },
+    /// `private` is empty unless it was asked for in clear.
+    DataKeyPair {
+        public: &'a [u8],
+        private: &'a [u8],
+        blob: &'a [u8],
+    },
 }
 
 /// Why the HSM did not do it.
@@ -98,6 +116,9 @@ pub enum Failure {
     /// The passphrase is none, or another one.
     #[error("the passphrase does not open the domain key: it is another one, or empty, or too long")]
     Passphrase,
+    /// The other side's public key is none with which this key agrees on a secret.
+    #[error("the other public key is none of the same curve")]
+    Peer,
 }
 
 /// Bytes that are no message of this protocol.
@@ -136,6 +157,7 @@ impl<'a> Request<'a> {
                 let (digest, wrapping) = (digest.map_or(0, digest_code), wrapping_code(wrapping));
                 message(14, &[account, &key.0, &[digest], purpose, kept, &[wrapping], wrapped])
             }
+            Self::Pair(request) => request.encode(),
         }
     }
 
@@ -166,6 +188,7 @@ impl<'a> Request<'a> {
             12 => Self::Mac { token: fields.token()?, digest: fields.digest()?, message: fields.next()? },
             13 => Self::NewWrappingKey { purpose: fields.next()?, bits: fields.number()? },
             14 => Self::Import(fields.import()?),
+            PairRequest::NEW..=PairRequest::AGAIN => Self::Pair(PairRequest::decode(kind, &mut fields)?),
             _ => return Err(Malformed),
         };
         fields.end().map(|()| request)
@@ -182,6 +205,7 @@ impl<'a> Reply<'a> {
             Self::DataKey { plaintext, blob } => message(5, &[plaintext, blob]),
             Self::Failed(failure) => message(6, &[&[failure.code()]]),
             Self::WrappingKey { public, kept } => message(7, &[public, kept]),
+            Self::DataKeyPair { public, private, blob } => message(8, &[public, private, blob]),
         }
     }
 
@@ -195,6 +219,7 @@ impl<'a> Reply<'a> {
             5 => Self::DataKey { plaintext: fields.next()?, blob: fields.next()? },
             6 => Self::Failed(Failure::decode(fields.array()?)?),
             7 => Self::WrappingKey { public: fields.next()?, kept: fields.next()? },
+            8 => Self::DataKeyPair { public: fields.next()?, private: fields.next()?, blob: fields.next()? },
             _ => return Err(Malformed),
         };
         fields.end().map(|()| reply)
@@ -212,6 +237,7 @@ impl Failure {
             Self::Length => 6,
             Self::Confinement => 7,
             Self::Passphrase => 8,
+            Self::Peer => 9,
         }
     }
 
@@ -225,6 +251,7 @@ impl Failure {
             6 => Ok(Self::Length),
             7 => Ok(Self::Confinement),
             8 => Ok(Self::Passphrase),
+            9 => Ok(Self::Peer),
             _ => Err(Malformed),
         }
     }
@@ -254,12 +281,12 @@ fn token_message(kind: u8, token: &Token<'_>, context: &[u8], last: &[u8]) -> Re
     message(kind, &[&token_fields(token)[..], &[context, last]].concat())
 }
 
-fn token_fields<'t>(token: &'t Token<'_>) -> [&'t [u8]; 4] {
+pub(super) fn token_fields<'t>(token: &'t Token<'_>) -> [&'t [u8]; 4] {
     [token.account, &token.key.0, &token.material.0, token.sealed]
 }
 
 /// One message in locked memory of its size.
-fn message(kind: u8, fields: &[&[u8]]) -> Result<LockedMemory, LockingFailed> {
+pub(super) fn message(kind: u8, fields: &[&[u8]]) -> Result<LockedMemory, LockingFailed> {
     let length = 1 + fields.iter().map(|field| 4 + field.len()).sum::<usize>();
     let mut memory = LockedMemory::zeroed(length)?;
     let (first, mut rest) = memory.bytes_mut().split_first_mut().expect("a message has a kind");
@@ -276,7 +303,7 @@ fn message(kind: u8, fields: &[&[u8]]) -> Result<LockedMemory, LockingFailed> {
 }
 
 /// The fields of a message, one after the other.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn of(message: &'a [u8]) -> Result<(u8, Self), Malformed> {
@@ -284,7 +311,7 @@ impl<'a> Fields<'a> {
         Ok((*kind, Self(rest)))
     }
 
-    fn next(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(super) fn next(&mut self) -> Result<&'a [u8], Malformed> {
         let (length, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Malformed)?;
         let (field, rest) = rest.split_at_checked(length).ok_or(Malformed)?;
@@ -292,7 +319,7 @@ impl<'a> Fields<'a> {
         Ok(field)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         self.next()?.try_into().map_err(|_| Malformed)
     }
 
@@ -318,7 +345,7 @@ impl<'a> Fields<'a> {
         Ok(Import { account, key, digest, purpose, kept, wrapping, wrapped: self.next()? })
     }
 
-    fn token(&mut self) -> Result<Token<'a>, Malformed> {
+    pub(super) fn token(&mut self) -> Result<Token<'a>, Malformed> {
         Ok(Token {
             account: self.next()?,
             key: KeyId(self.array()?),
@@ -335,6 +362,8 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::pair::{Message, Oaep, PairSpec, Signing};
+    use crate::kms::embedded::hsm::again::{Again, Side, Way};
 
     fn token() -> Token<'static> {
         Token { account: b"000000000000", key: KeyId([1; 16]), material: MaterialId([2; 32]), sealed: b"sealed" }
@@ -343,6 +372,19 @@ mod tests {
     fn import() -> Import<'static> {
         let (account, purpose, kept, wrapped) = (b"1".as_slice(), b"p".as_slice(), b"k".as_slice(), b"w".as_slice());
         Import { account, key: KeyId([9; 16]), digest: None, purpose, kept, wrapping: Wrapping::AesSha256, wrapped }
+    }
+
+    fn signing(message: Message<'static>) -> PairRequest<'static> {
+        PairRequest::Sign { token: token(), signing: Signing::Ed25519, message }
+    }
+
+    fn data_key_pair(clear: bool) -> PairRequest<'static> {
+        PairRequest::Generate { token: token(), context: b"c", spec: PairSpec::Rsa4096, clear }
+    }
+
+    fn again(from: Way<'static>, to: Way<'static>) -> PairRequest<'static> {
+        let side = |way| Side { key: token(), way };
+        PairRequest::Again(Again { from: side(from), blob: b"b", to: side(to) })
     }
 
     #[test]
@@ -363,6 +405,15 @@ mod tests {
             Request::NewWrappingKey { purpose: b"p", bits: 2048 },
             Request::Import(Import { digest: Some(Sha2::Sha224), ..import() }),
             Request::Import(import()),
+            Request::Pair(PairRequest::New { account: b"1", key: KeyId([9; 16]), spec: PairSpec::P384 }),
+            Request::Pair(signing(Message::Whole(b"m"))),
+            Request::Pair(signing(Message::Digest(b"d"))),
+            Request::Pair(PairRequest::Open { token: token(), oaep: Oaep::Sha256, ciphertext: b"c" }),
+            Request::Pair(PairRequest::Agree { token: token(), other: b"o" }),
+            Request::Pair(data_key_pair(false)),
+            Request::Pair(data_key_pair(true)),
+            Request::Pair(again(Way::Pair(Oaep::Sha1), Way::Symmetric(b"c"))),
+            Request::Pair(again(Way::Symmetric(b""), Way::Pair(Oaep::Sha256))),
         ];
         for request in requests {
             let message = request.encode().expect("locks");
@@ -392,6 +443,8 @@ mod tests {
             Reply::Failed(Failure::Confinement),
             Reply::Failed(Failure::Passphrase),
             Reply::WrappingKey { public: b"p", kept: b"k" },
+            Reply::DataKeyPair { public: b"p", private: b"", blob: b"b" },
+            Reply::Failed(Failure::Peer),
         ];
         for reply in replies {
             let message = reply.encode().expect("locks");

@@ -111,6 +111,7 @@ impl Hsm {
             }
             Request::NewWrappingKey { purpose, bits } => import::new_wrapping_key(&self.domain, purpose, bits),
             Request::Import(brought) => import::import(&self.domain, &brought),
+            Request::Pair(request) => request.carry_out(&self.domain),
         }
     }
 

@@ -4,7 +4,7 @@
 //! version 1 | nonce 12 | ciphertext 32 | tag 16            of a key that encrypts
 //! version 1 | nonce 12 | ciphertext 28 to 128 | tag 16     of a key that makes MACs; its version is another
 //! ```
-//! AES-256-GCM under a key derived from the domain key; the account, the key id and the material id are associated
+//! Tokens of key pairs are `pair`'s. AES-256-GCM under a key derived from the domain key; the account, the key id and the material id are associated
 //! data, so that a token copied to another key's place in the store opens nothing.
 
 use crate::crypto::aead::{self, NONCE_BYTES, TAG_BYTES};
@@ -42,6 +42,11 @@ impl DomainKeys {
         let mut check = Secret::zeroed()?;
         derive::sp800_108(domain_key, b"envol domain key: check value", &[], &mut check);
         Ok(Self { sealing, keeping, naming, check })
+    }
+
+    /// The key under which tokens are sealed.
+    pub(super) fn sealing(&self) -> &Secret<32> {
+        &self.sealing
     }
 
     /// The key under which the KMS's own secrets are kept.

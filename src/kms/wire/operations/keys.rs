@@ -17,7 +17,7 @@ const DELETION_DAYS: u32 = 30;
 type Answer = Result<Value, KmsError>;
 
 pub(super) fn create_key(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
-    let spec = spec(input)?;
+    let (spec, usage) = spec(input)?;
     input.without(&["CustomKeyStoreId", "XksKeyId"])?;
     let origin = match input.text("Origin") {
         None | Some("AWS_KMS") => Origin::Kms,
@@ -33,12 +33,12 @@ pub(super) fn create_key(kms: &Embedded, caller: &SignedRequest, input: &Input) 
         return Err(unsupported("A key policy other than the default one"));
     }
     let description = input.text("Description").unwrap_or_default();
-    let made = kms.create(caller, &NewKey { description, alias: None, tags: &input.tags(), spec, origin })?;
+    let made = kms.create(caller, &NewKey { description, alias: None, tags: &input.tags(), spec, usage, origin })?;
     Ok(json!({ "KeyMetadata": metadata(kms, &made) }))
 }
 
-/// Which key is asked for.
-fn spec(input: &Input) -> Result<KeySpec, KmsError> {
+/// Which key is asked for, and what for.
+fn spec(input: &Input) -> Result<(KeySpec, Option<KeyUsage>), KmsError> {
     let (spec, old) = (input.text("KeySpec"), input.text("CustomerMasterKeySpec"));
     if spec.is_some() && old.is_some() {
         return Err(invalid(
@@ -48,14 +48,11 @@ fn spec(input: &Input) -> Result<KeySpec, KmsError> {
     let name = spec.or(old).unwrap_or(KeySpec::Symmetric.name());
     let spec = KeySpec::ALL.into_iter().find(|known| known.name() == name);
     match (input.text("KeyUsage"), spec) {
-        (None, Some(KeySpec::Symmetric)) => Ok(KeySpec::Symmetric),
+        (None, Some(KeySpec::Symmetric)) => Ok((KeySpec::Symmetric, None)),
         (None, _) => {
             Err(invalid("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."))
         }
-        (Some(usage), Some(spec)) if usage != spec.usage().name() => {
-            Err(invalid(format!("KeyUsage {usage} is not compatible with KeySpec {name}")))
-        }
-        (Some(_), Some(spec)) => Ok(spec),
+        (usage, Some(spec)) => Ok((spec, Some(spec.usage_named(usage)?))),
         (Some(_), None) => Err(unsupported(&format!("KeySpec {name}"))),
     }
 }
@@ -161,7 +158,6 @@ pub(super) fn delete_alias(kms: &Embedded, caller: &SignedRequest, input: &Input
 }
 
 fn metadata(kms: &Embedded, key: &KeyMetadata) -> Map<String, Value> {
-    let algorithms = |usage| (key.spec.usage() == usage).then(|| [key.spec.algorithm()]);
     let described = json!({
         "AWSAccountId": kms.identity().account,
         "KeyId": key.key_id,
@@ -169,7 +165,7 @@ fn metadata(kms: &Embedded, key: &KeyMetadata) -> Map<String, Value> {
         "CreationDate": seconds(key.created),
         "Enabled": key.state == KeyState::Enabled,
         "Description": key.description,
-        "KeyUsage": key.spec.usage().name(),
+        "KeyUsage": key.usage.name(),
         "KeyState": key.state.name(),
         "DeletionDate": key.deletion_date.map(seconds),
         "Origin": key.origin.name(),
@@ -178,8 +174,7 @@ fn metadata(kms: &Embedded, key: &KeyMetadata) -> Map<String, Value> {
         "KeyManager": key.manager.name(),
         "CustomerMasterKeySpec": key.spec.name(),
         "KeySpec": key.spec.name(),
-        "EncryptionAlgorithms": algorithms(KeyUsage::Encryption),
-        "MacAlgorithms": algorithms(KeyUsage::Mac),
+        key.usage.algorithms_member(): key.spec.algorithms(key.usage),
         "MultiRegion": false,
         "CurrentKeyMaterialId": Some(&key.current_key_material_id).filter(|id| !id.is_empty()),
     });

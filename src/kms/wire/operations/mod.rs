@@ -6,6 +6,7 @@
 mod import;
 mod keys;
 mod lists;
+mod pairs;
 mod usage;
 
 use serde_json::Value;
@@ -25,6 +26,7 @@ const SERVED: &[(&str, Handler)] = &[
     ("Decrypt", usage::decrypt),
     ("DeleteAlias", keys::delete_alias),
     ("DeleteImportedKeyMaterial", import::delete_imported_key_material),
+    ("DeriveSharedSecret", pairs::derive_shared_secret),
     ("DescribeKey", keys::describe_key),
     ("DisableKey", keys::disable_key),
     ("DisableKeyRotation", keys::disable_key_rotation),
@@ -32,6 +34,8 @@ const SERVED: &[(&str, Handler)] = &[
     ("EnableKeyRotation", keys::enable_key_rotation),
     ("Encrypt", usage::encrypt),
     ("GenerateDataKey", usage::generate_data_key),
+    ("GenerateDataKeyPair", pairs::generate_data_key_pair),
+    ("GenerateDataKeyPairWithoutPlaintext", pairs::generate_data_key_pair_without_plaintext),
     ("GenerateDataKeyWithoutPlaintext", usage::generate_data_key_without_plaintext),
     ("GenerateMac", usage::generate_mac),
     ("GenerateRandom", usage::generate_random),
@@ -39,6 +43,7 @@ const SERVED: &[(&str, Handler)] = &[
     ("GetKeyPolicy", lists::get_key_policy),
     ("GetKeyRotationStatus", keys::get_key_rotation_status),
     ("GetParametersForImport", import::get_parameters_for_import),
+    ("GetPublicKey", pairs::get_public_key),
     ("ImportKeyMaterial", import::import_key_material),
     ("ListAliases", lists::list_aliases),
     ("ListKeyPolicies", lists::list_key_policies),
@@ -48,10 +53,12 @@ const SERVED: &[(&str, Handler)] = &[
     ("ReEncrypt", usage::re_encrypt),
     ("RotateKeyOnDemand", keys::rotate_key_on_demand),
     ("ScheduleKeyDeletion", keys::schedule_key_deletion),
+    ("Sign", pairs::sign),
     ("TagResource", keys::tag_resource),
     ("UntagResource", keys::untag_resource),
     ("UpdateAlias", keys::update_alias),
     ("UpdateKeyDescription", keys::update_key_description),
+    ("Verify", pairs::verify),
     ("VerifyMac", usage::verify_mac),
 ];
 

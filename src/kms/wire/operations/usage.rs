@@ -9,12 +9,17 @@ use crate::kms::wire::input::Input;
 use crate::kms::wire::refusal::{invalid, refused};
 use crate::kms::{KeyName, KmsError};
 
+use super::pairs;
+
 const ALGORITHM: &str = "SYMMETRIC_DEFAULT";
 
 type Answer = Result<Value, KmsError>;
 
 pub(super) fn encrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
     judge_common(input)?;
+    if let Some(oaep) = pairs::oaep(input, "EncryptionAlgorithm") {
+        return pairs::encrypt(kms, caller, input, oaep);
+    }
     let plaintext = input.blob("Plaintext").unwrap_or_default();
     let sealed = kms.encrypt(caller, &input.key(), &plaintext, &input.context("EncryptionContext"))?;
     Ok(
@@ -24,6 +29,9 @@ pub(super) fn encrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> 
 
 pub(super) fn decrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
     judge_common(input)?;
+    if let Some(oaep) = pairs::oaep(input, "EncryptionAlgorithm") {
+        return pairs::decrypt(kms, caller, input, oaep);
+    }
     let key = input.text("KeyId").map(KeyName::new);
     let opened = kms.decrypt_bytes(caller, key.as_ref(), &input.ciphertext()?, &input.context("EncryptionContext"))?;
     Ok(json!({
@@ -36,6 +44,9 @@ pub(super) fn decrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> 
 
 pub(super) fn re_encrypt(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
     judge_common(input)?;
+    if let Some(ways) = pairs::ways(input)? {
+        return pairs::re_encrypt(kms, caller, input, ways);
+    }
     let from = input.text("SourceKeyId").map(KeyName::new);
     let done = kms.re_encrypt(
         caller,
@@ -101,7 +112,7 @@ pub(super) fn verify_mac(kms: &Embedded, caller: &SignedRequest, input: &Input) 
 }
 
 /// What no operation here can do: answer to an enclave, or know a grant's token, since there are no grants.
-fn judge_common(input: &Input) -> Result<(), KmsError> {
+pub(super) fn judge_common(input: &Input) -> Result<(), KmsError> {
     input.without(&["Recipient", "DryRunModifiers"])?;
     if input.texts("GrantTokens").is_empty() {
         return Ok(());
@@ -122,6 +133,6 @@ fn data_key_bytes(input: &Input) -> Result<u16, KmsError> {
     }
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
