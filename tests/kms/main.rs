@@ -8,6 +8,8 @@ mod audit_failures;
 mod chain;
 mod ciphertext;
 mod domain_key;
+mod explained;
+mod grants;
 mod hsm;
 mod imported;
 mod keys;

@@ -48,6 +48,7 @@ def by_origin(own, external):
 CALENDAR = {**every([NO_ROTATION, DISABLED, PENDING, NO_ROTATION]), "symmetric": USE,
             "imported": [EXTERNAL, DISABLED, PENDING, EXTERNAL]}
 KEY = {"KeyId": "{key}"}
+GRANT = {"GranteePrincipal": "arn:aws:iam::000000000000:user/alice", "Operations": ["DescribeKey"]}
 MESSAGE = {**KEY, "MacAlgorithm": "HMAC_SHA_256", "Message": b"text"}
 WRAPPING = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}
 
@@ -55,6 +56,7 @@ WRAPPING = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2
 TABLE = [
     ("CancelKeyDeletion", KEY, every([NOT_PENDING, NOT_PENDING, OK, NOT_PENDING])),
     ("CreateAlias", {"AliasName": "alias/new", "TargetKeyId": "{key}"}, every(CHANGE)),
+    ("CreateGrant", {**KEY, **GRANT}, every(USE)),
     ("Decrypt", {**KEY, "CiphertextBlob": "{blob}"}, use(USE, MISUSE)),
     ("DeleteAlias", {"AliasName": "alias/subject"}, every(ALWAYS)),
     ("DeleteImportedKeyMaterial", KEY, by_origin([OWN] * 4, ALWAYS)),
@@ -75,11 +77,16 @@ TABLE = [
                            "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"},
      by_origin([OWN, OWN, PENDING, None], CHANGE)),
     ("ListAliases", KEY, every(ALWAYS)),
+    ("ListGrants", KEY, every(ALWAYS)),
     ("ListKeyPolicies", KEY, every(ALWAYS)),
     ("ListKeyRotations", KEY, use(ALWAYS, [NO_ROTATION] * 4)),
     ("ListResourceTags", KEY, every(ALWAYS)),
     ("ReEncrypt", {"SourceKeyId": "{key}", "CiphertextBlob": "{blob}", "DestinationKeyId": "{cipher}"}, use(USE, MISUSE)),
     ("ReEncrypt", {"CiphertextBlob": "{others}", "DestinationKeyId": "{key}"}, use(USE, MISUSE)),
+    ("PutKeyPolicy", {**KEY, "Policy": kms.get_key_policy(KeyId=kms.create_key()["KeyMetadata"]["KeyId"])["Policy"]},
+     every(ALWAYS)),
+    ("RetireGrant", {"KeyId": "{arn}", "GrantId": "{grant}"}, every(ALWAYS)),
+    ("RevokeGrant", {**KEY, "GrantId": "{grant}"}, every(ALWAYS)),
     ("RotateKeyOnDemand", KEY, {**every([NO_ROTATION, DISABLED, PENDING, IMPORT]), "symmetric": USE,
                                 "imported": [NONE_WAITS, DISABLED, PENDING, IMPORT]}),
     ("ScheduleKeyDeletion", KEY, every(CHANGE)),
@@ -90,7 +97,7 @@ TABLE = [
     ("VerifyMac", {**MESSAGE, "Mac": "{code}"}, use(MISUSE, USE)),
 ]
 LOOKS = ("Decrypt", "Describe", "Encrypt", "Generate", "Get", "List", "ReEncrypt", "Verify")
-WITHOUT_KEY = ["CreateKey", "GenerateRandom", "ListKeys"]
+WITHOUT_KEY = ["CreateKey", "GenerateRandom", "ListKeys", "ListRetirableGrants"]
 
 MATERIAL = b"\x2a" * 32
 cipher = kms.create_key()["KeyMetadata"]["KeyId"]
@@ -113,6 +120,7 @@ def made(kind, state):
         names["{code}"] = kms.generate_mac(**{**MESSAGE, "KeyId": key["KeyId"]})["Mac"]
     else:
         names["{blob}"] = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"text")["CiphertextBlob"]
+    names["{grant}"] = kms.create_grant(KeyId=key["KeyId"], **GRANT)["GrantId"]
     if state == "Disabled":
         kms.disable_key(KeyId=key["KeyId"])
     elif state == "PendingDeletion":
@@ -164,4 +172,4 @@ for operation, method in methods.items():
     if operation not in rows:
         found = refusal(method)
         assert found.startswith(("UnsupportedOperationException: ", "ValidationException: ")), f"{operation}: {found}"
-equal(len(rows), 34)
+equal(len(rows), 40)

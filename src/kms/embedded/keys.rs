@@ -152,6 +152,22 @@ pub(super) enum Named {
 }
 
 impl KeyRecord {
+    /// An enabled symmetric key that has no material yet.
+    pub(super) fn new(manager: StoredManager, created: Timestamp) -> Self {
+        Self {
+            state: StoredState::Enabled,
+            manager,
+            description: String::new(),
+            created,
+            materials: Vec::new(),
+            tags: BTreeMap::new(),
+            rotation: None,
+            spec: KeySpec::default(),
+            origin: Origin::default(),
+            pending: None,
+        }
+    }
+
     /// The material that encrypts, of a key that may be used.
     pub(super) fn current(&self) -> &MaterialRecord {
         self.materials.last().expect("a key without material is pending import, and never used")

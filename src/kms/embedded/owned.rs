@@ -64,6 +64,7 @@ impl Embedded {
             dir,
             regions: Regions::default(),
             past: Past::default(),
+            rights: Arc::default(),
         })
     }
 }

@@ -15,9 +15,10 @@ use crate::limits;
 use crate::sync::{Arc, Mutex};
 
 use super::admin::on_nothing;
-use super::call::{Trail, authorise};
+use super::call::Trail;
 use super::caller::SignedRequest;
 use super::operation::Operation;
+use super::rights::NOTHING;
 use super::{Embedded, Identity, make_private, refusal, store};
 
 /// Where the other regions lie, in the KMS's directory.
@@ -85,7 +86,7 @@ impl Embedded {
         let dir = self.dir.join(FOLDER).join(&region.0);
         if !store::exists(&dir).map_err(|error| refusal::internal(&error))? {
             let call = on_nothing(request.into(), Operation::named(operation));
-            authorise(&call, operation, None)?;
+            self.authorise(&self.store.view()?, &call, operation, NOTHING)?;
             self.make_place(&dir)?;
         }
         let opened = self.beside(&dir, self.identity_in(region)).map_err(|error| refusal::internal(&error))?;

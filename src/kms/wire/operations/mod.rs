@@ -3,6 +3,7 @@
 //! An operation that the model has and this table has not is refused as unsupported; so is a member that asks for what is
 //! not here. Nothing is accepted that is not done.
 
+mod grants;
 mod import;
 mod keys;
 mod lists;
@@ -21,6 +22,7 @@ type Handler = fn(&Embedded, &SignedRequest, &Input) -> Result<Value, KmsError>;
 const SERVED: &[(&str, Handler)] = &[
     ("CancelKeyDeletion", keys::cancel_key_deletion),
     ("CreateAlias", keys::create_alias),
+    ("CreateGrant", grants::create_grant),
     ("CreateKey", keys::create_key),
     ("Decrypt", usage::decrypt),
     ("DeleteAlias", keys::delete_alias),
@@ -41,11 +43,16 @@ const SERVED: &[(&str, Handler)] = &[
     ("GetParametersForImport", import::get_parameters_for_import),
     ("ImportKeyMaterial", import::import_key_material),
     ("ListAliases", lists::list_aliases),
+    ("ListGrants", grants::list_grants),
     ("ListKeyPolicies", lists::list_key_policies),
     ("ListKeyRotations", lists::list_key_rotations),
     ("ListKeys", lists::list_keys),
     ("ListResourceTags", lists::list_resource_tags),
+    ("ListRetirableGrants", grants::list_retirable_grants),
+    ("PutKeyPolicy", keys::put_key_policy),
     ("ReEncrypt", usage::re_encrypt),
+    ("RetireGrant", grants::retire_grant),
+    ("RevokeGrant", grants::revoke_grant),
     ("RotateKeyOnDemand", keys::rotate_key_on_demand),
     ("ScheduleKeyDeletion", keys::schedule_key_deletion),
     ("TagResource", keys::tag_resource),
