@@ -22,6 +22,7 @@
 //!   volume ........... header, keys, the decrypted view of a backing
 //!   kms    block ..... who wraps keys; bytes at rest
 //!   chain ............ a log whose records are chained, and how that is verified
+//!   policy ........... policies in AWS's language, and what they decide
 //!   crypto ........... XTS, AEAD, MACs, derivation
 //!   units names limits secret sync sys
 //! ```
@@ -47,6 +48,7 @@ pub mod limits;
 pub mod names;
 pub mod nbd;
 pub mod places;
+pub mod policy;
 pub mod secret;
 pub mod sync;
 pub mod sys;

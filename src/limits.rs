@@ -72,6 +72,45 @@ pub const ACCESS_KEYS_PER_USER: usize = 2;
 /// The name of a user, as IAM allows.
 pub const USER_NAME_MAX: usize = 64;
 
+/// Bytes of a policy, as AWS allows for keys.
+pub const POLICY_MAX: usize = 32 << 10;
+
+/// Bytes of the document that holds the identities: hundreds of users with policies of their own, more with groups.
+pub const IDENTITIES_MAX: usize = 256 << 10;
+
+/// Seconds that the sessions of a role may be allowed to last, as IAM has it.
+pub const SESSION_SECONDS_MOST: RangeInclusive<u32> = 3_600..=43_200;
+
+/// The least seconds of a session, as STS has it.
+pub const SESSION_SECONDS_LEAST: u32 = 900;
+
+/// Bytes of a session's policy, as STS has it.
+pub const SESSION_POLICY_MAX: usize = 2_048;
+
+/// Grants of one key, as AWS allows.
+pub const GRANTS_PER_KEY_MAX: u64 = 50_000;
+
+/// Grants that are read at once where a list is made of some of them.
+pub const GRANTS_READ_AT_ONCE: usize = 1_000;
+
+/// Pairs of the encryption context in one constraint of a grant, as AWS allows.
+pub const GRANT_PAIRS_MAX: usize = 8;
+
+/// Characters of a name or a value there, as AWS allows.
+pub const GRANT_PAIR_TEXT_MAX: usize = 384;
+
+/// Key policies that are kept read: one of 32 KiB takes a tenth of a millisecond to read.
+pub const POLICIES_READ_MAX: usize = 1_024;
+
+/// Conditions of one statement: each is looked at in every decision that comes to it.
+pub const POLICY_CONDITIONS_MAX: usize = 64;
+
+/// Values of one condition: a policy of [`POLICY_MAX`] bytes has room for more that are empty.
+pub const POLICY_VALUES_MAX: usize = 1_000;
+
+/// Bytes of a value or a resource in a policy: how long a comparison takes is their product with the request's.
+pub const POLICY_VALUE_MAX: usize = 2_048;
+
 /// Days that a KMS key is pending deletion before it is gone, as AWS allows.
 pub const DELETION_WINDOW_DAYS: RangeInclusive<u32> = 7..=30;
 
@@ -222,8 +261,8 @@ pub const STATUS_RUNS_MAX: usize = 4_096;
 /// A TRIM or WRITE_ZEROES is carried out in steps of this size, so that a long one holds no lock for long.
 pub const ZERO_STEP: u64 = 64 << 20;
 
-/// A control request's body: names, a description of 8,192 bytes, and room.
-pub const CONTROL_BODY_MAX: usize = 64 << 10;
+/// A control request's body: identities of [`IDENTITIES_MAX`] as a text in JSON, and room.
+pub const CONTROL_BODY_MAX: usize = 576 << 10;
 
 /// The head of a control request must have arrived by then, and then its body.
 pub const CONTROL_READ_DEADLINE: Duration = Duration::from_secs(10);

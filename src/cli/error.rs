@@ -31,6 +31,17 @@ pub enum CliError {
         /// Why not.
         source: io::Error,
     },
+    /// A document that the command names cannot be read.
+    #[error("the document {file} cannot be read")]
+    Document {
+        /// The file, or `-`.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The editor could not be run, or failed.
+    #[error("the policy could not be edited; nothing was done")]
+    Editor(#[source] io::Error),
     /// Neither an option nor the environment names a place for the control socket.
     #[error("nothing says where the control socket lies")]
     NoDirectory,
@@ -46,8 +57,8 @@ pub enum CliError {
     /// `man` knows no such command.
     #[error("there is no command {0}")]
     NoSuchCommand(String),
-    /// A key has one value of a tag.
-    #[error("the tag {0} is given twice")]
+    /// A key has one value of a tag, an encryption context one of a name.
+    #[error("{0} is given twice")]
     TagTwice(String),
     /// Neither an option nor the environment names a place for the state directory.
     #[error("nothing says where the audit log lies")]
@@ -88,6 +99,10 @@ impl CliError {
             Self::NotConfirmed => ("cli.not_confirmed", 2, "answer y, or add --yes"),
             Self::PathNotText(_) => ("cli.path_not_text", 2, "rename it, or reach it through a symbolic link"),
             Self::File { source, .. } => file_problem(source),
+            Self::Document { source, .. } => file_problem(source),
+            Self::Editor(_) => {
+                ("cli.editor", 2, "name an editor in EDITOR, or put a file: envol key policy put KEY FILE")
+            }
             Self::NoDirectory => ("cli.no_directory", 2, "name it with --socket, or set HOME"),
             Self::NoLog => ("cli.no_directory", 2, "name it with --log, or the state directory with --state-dir"),
             Self::NotAVerifyKey(_) => ("cli.not_a_verify_key", 2, "name the file that `envol audit verify-key` wrote"),
@@ -111,7 +126,7 @@ impl CliError {
             ),
             Self::Output(_) => ("cli.output", 1, "see whether the disk behind the output is full"),
             Self::Terminal(_) => ("cli.terminal", 1, "add --yes if that is what you want"),
-            Self::TagTwice(_) => ("cli.usage", 2, "give each tag once"),
+            Self::TagTwice(_) => ("cli.usage", 2, "give each name once"),
             Self::NoSuchCommand(_) => ("cli.usage", 2, "see envol --help for the commands"),
             Self::Bench(failure) => failure.verdict(),
             Self::Program(_) => ("cli.program", 1, "run it by its path, on a machine where /proc is mounted"),

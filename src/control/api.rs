@@ -84,6 +84,71 @@ pub struct CreateKey {
     /// Its tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Its policy, as text; the default one unless given.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// Whether the policy may be one under which its maker cannot put another.
+    #[serde(default)]
+    pub bypass_lockout_check: bool,
+}
+
+/// `GET /v1/keys/{key}/policy`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyPolicy {
+    /// The policy, as text.
+    pub policy: String,
+}
+
+/// `POST /v1/keys/{key}/policy`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutKeyPolicy {
+    /// The policy, as text.
+    pub policy: String,
+    /// Whether it may be one under which the caller cannot put another.
+    #[serde(default)]
+    pub bypass_lockout_check: bool,
+}
+
+/// `POST /v1/keys/{key}/explain`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainRight {
+    /// The ARN of a user, a role's session or an account's root.
+    pub principal: String,
+    /// `kms:Decrypt`, or `Decrypt`.
+    pub action: String,
+    /// The encryption context.
+    #[serde(default)]
+    pub context: BTreeMap<String, String>,
+    /// The alias by which the request would name the key.
+    #[serde(default)]
+    pub alias: Option<String>,
+}
+
+/// What would be decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedRight {
+    /// Whether it would be allowed.
+    pub allowed: bool,
+    /// Whose right.
+    pub principal: String,
+    /// To what.
+    pub action: String,
+    /// On which key.
+    pub key: String,
+    /// Who or what decides.
+    pub reason: String,
+    /// What would have to change for the opposite.
+    pub change: String,
+}
+
+/// `/v1/identities`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Identities {
+    /// The document, as text.
+    pub document: String,
 }
 
 /// `POST /v1/keys/{key}/tag`.

@@ -39,7 +39,9 @@ pub(super) async fn create(
     one(operated, move |keys| {
         let (alias, tags) = (asked.alias.as_deref().map(alias_name), tags(asked.tags));
         let description = asked.description.as_deref().unwrap_or_default();
-        let new = NewKey { alias: alias.as_deref(), tags: &tags, spec, usage, ..NewKey::described(description) };
+        let (policy, bypass_lockout_check) = (asked.policy.as_deref(), asked.bypass_lockout_check);
+        let usual = NewKey::described(description);
+        let new = NewKey { alias: alias.as_deref(), tags: &tags, spec, usage, policy, bypass_lockout_check, ..usual };
         keys.create(&caller, &new)
     })
     .await

@@ -13,6 +13,7 @@ pub mod client;
 mod events;
 mod extract;
 mod hsm;
+mod identities;
 mod keys;
 mod openapi;
 mod problem;

@@ -197,7 +197,10 @@ fn refusal(exception: &str) -> Fault {
     match exception {
         "NotFoundException" | "NoSuchEntityException" => Fault::NotFound,
         "AlreadyExistsException" | "LimitExceededException" | "AuditVerifyKeyGoneException" => Fault::Conflict,
-        "ValidationException" | "InvalidAliasNameException" | "InvalidArnException" => Fault::Usage,
+        "ValidationException"
+        | "InvalidAliasNameException"
+        | "InvalidArnException"
+        | "MalformedPolicyDocumentException" => Fault::Usage,
         _ => Fault::KmsRefused,
     }
 }
@@ -214,6 +217,9 @@ fn remedy(exception: &str) -> Option<&'static str> {
         "NotAuthorizedException" => "names that begin with alias/aws/ are kept for managed keys: choose another name",
         "AuditVerifyKeyGoneException" => {
             "use the file that it was written to; without it the hashes can still be verified"
+        }
+        "MalformedPolicyDocumentException" => {
+            "correct the document, then try again; --bypass-lockout-check takes a policy of a key that its maker cannot change"
         }
         "NoSuchEntityException" => "see which access keys there are (`envol kms access-key list`)",
         "AccessDeniedException" => {

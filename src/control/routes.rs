@@ -7,7 +7,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::openapi::{self, Shape};
 use super::problem::{Fault, Refused};
-use super::{Operated, access_keys, api, audit, events, hsm, keys, status, volumes};
+use super::{Operated, access_keys, api, audit, events, hsm, identities, keys, status, volumes};
 use crate::sync::Arc;
 
 /// What an answer is made of.
@@ -95,6 +95,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(of_keys());
     table.extend(of_aliases());
     table.extend(of_access_keys());
+    table.extend(of_identities());
     table.extend(of_audit());
     table.extend(of_hsm());
     table.extend([
@@ -217,6 +218,22 @@ fn of_access_keys() -> Vec<Route> {
     ]
 }
 
+fn of_identities() -> Vec<Route> {
+    vec![
+        Route::get("/v1/identities", "Users, groups and roles with their policies, as one document.", identities::show)
+            .answers(Shape::of::<api::Identities>()),
+        Route::post("/v1/identities", "Replaces that document; it is judged as a whole.", identities::put)
+            .takes(Shape::of::<api::Identities>()),
+        Route::get("/v1/keys/{key}/policy", "GetKeyPolicy.", identities::key_policy)
+            .answers(Shape::of::<api::KeyPolicy>()),
+        Route::post("/v1/keys/{key}/policy", "PutKeyPolicy.", identities::put_key_policy)
+            .takes(Shape::of::<api::PutKeyPolicy>()),
+        Route::post("/v1/keys/{key}/explain", "Whether somebody would be allowed, and why.", identities::explain)
+            .takes(Shape::of::<api::ExplainRight>())
+            .answers(Shape::of::<api::ExplainedRight>()),
+    ]
+}
+
 fn of_audit() -> Vec<Route> {
     let found = "The newest records of the audit log that pass, oldest first. The header `envol-unreadable-lines` counts lines \
                  that are no record.";
@@ -238,7 +255,9 @@ fn of_audit() -> Vec<Route> {
 /// Whether a KMS alone serves the route too.
 fn is_of_kms(route: &Route) -> bool {
     let first = route.path.strip_prefix("/v1/").and_then(|path| path.split('/').next());
-    first.is_some_and(|first| ["keys", "aliases", "access-keys", "audit", "kms", "status"].contains(&first))
+    first.is_some_and(|first| {
+        ["keys", "aliases", "access-keys", "identities", "audit", "kms", "status"].contains(&first)
+    })
 }
 
 /// The table, served.

@@ -203,7 +203,7 @@ fn of_opening(error: &OpenError) -> u8 {
         OpenError::Store(error) => of_store(error),
         OpenError::Hsm(error) => of_hsm(error),
         OpenError::NoLockedMemory(_) => 2,
-        OpenError::Directory { .. } | OpenError::AuditLog(_) => 8,
+        OpenError::Directory { .. } | OpenError::AuditLog(_) | OpenError::Identities(_) => 8,
     }
 }
 

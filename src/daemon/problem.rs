@@ -105,7 +105,7 @@ fn of_opening(error: &OpenError) -> &'static str {
         OpenError::Store(error) => of_store(error),
         OpenError::Hsm(error) => of_hsm(error),
         OpenError::NoLockedMemory(_) => MORE_LOCKED_MEMORY,
-        OpenError::Directory { .. } | OpenError::AuditLog(_) => WELL_DISK,
+        OpenError::Directory { .. } | OpenError::AuditLog(_) | OpenError::Identities(_) => WELL_DISK,
     }
 }
 

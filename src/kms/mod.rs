@@ -220,6 +220,12 @@ impl Principal {
         Self(format!("arn:aws:iam::{account}:root"))
     }
 
+    /// Its account, where it is of one.
+    pub fn account(&self) -> Option<&str> {
+        let rest = self.0.strip_prefix("arn:")?;
+        rest.split(':').nth(3).filter(|account| !account.is_empty())
+    }
+
     /// Whether it is the root of its account.
     pub fn is_root(&self) -> bool {
         self.0.starts_with("arn:aws:iam::") && self.0.ends_with(":root")

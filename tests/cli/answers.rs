@@ -104,6 +104,21 @@ fn done(value: &Value) -> Value {
     json!({"steps": [{"progress": {"done": 1, "total": 2}}, {"done": value}]})
 }
 
+fn identities() -> &'static str {
+    r#"{"accounts": {"000000000000": {"users": {"alice": {"groups": ["readers"], "policies": {"own": {}}, "tags": {"a": "b"}}}}}}"#
+}
+
+fn explained() -> Value {
+    json!({
+        "allowed": true,
+        "principal": "arn:aws:iam::000000000000:user/alice",
+        "action": "kms:Decrypt",
+        "key": "arn:aws:kms:us-east-1:000000000000:key/1234",
+        "reason": "allowed by grant 12",
+        "change": "without grant 12, or with a denial in any policy",
+    })
+}
+
 fn daemon() -> Scripted {
     let events =
         json!([event("createVolume", "available", ""), event("attachVolume", "failed", "the key is disabled.")]);
@@ -120,6 +135,11 @@ fn daemon() -> Scripted {
         ("POST /v1/keys/alias%2Fbackups/tag", 200, key("Enabled")),
         ("POST /v1/keys/alias%2Fbackups/untag", 200, key("Enabled")),
         ("POST /v1/keys/alias%2Fbackups/schedule-deletion", 200, key("PendingDeletion")),
+        ("GET /v1/keys/alias%2Fbackups/policy", 200, json!({"policy": "{\"Version\": \"2012-10-17\"}"})),
+        ("POST /v1/keys/alias%2Fbackups/policy", 204, Value::Null),
+        ("POST /v1/keys/alias%2Fbackups/explain", 200, explained()),
+        ("GET /v1/identities", 200, json!({"document": identities()})),
+        ("POST /v1/identities", 204, Value::Null),
         ("GET /v1/aliases", 200, json!([alias()])),
         ("POST /v1/aliases", 200, alias()),
         ("PUT /v1/aliases/backups", 200, alias()),
@@ -183,6 +203,15 @@ const COMMANDS: &[(&str, &[&str])] = &[
         "key schedule-deletion alias/backups --days 7 --yes",
         &["GET /v1/keys/alias%2Fbackups", "GET /v1/volumes", "POST /v1/keys/alias%2Fbackups/schedule-deletion"],
     ),
+    ("key policy get alias/backups", &["GET /v1/keys/alias%2Fbackups/policy"]),
+    ("key policy put alias/backups -", &["POST /v1/keys/alias%2Fbackups/policy"]),
+    (
+        "key explain arn:aws:iam::000000000000:user/alice Decrypt alias/backups --context a=b --alias backups",
+        &["POST /v1/keys/alias%2Fbackups/explain"],
+    ),
+    ("iam show", &["GET /v1/identities"]),
+    ("iam put -", &["POST /v1/identities"]),
+    ("iam list", &["GET /v1/identities"]),
     ("key alias create backups K", &["POST /v1/aliases"]),
     ("key alias update backups K", &["PUT /v1/aliases/backups"]),
     ("key alias delete backups", &["DELETE /v1/aliases/backups"]),
@@ -291,6 +320,22 @@ fn a_header_is_kept_in_a_file_of_its_own_and_no_file_is_overwritten() {
     assert_eq!(envol_at(&daemon.socket(), &words).code, Some(4));
     let absent = ["volume", "header", "restore", "db", "/nonexistent/file", "--yes"];
     assert_eq!(envol_at(&daemon.socket(), &absent).code, Some(3));
+}
+
+#[test]
+fn a_policy_is_put_as_the_editor_leaves_it_and_not_at_all_where_nothing_was_changed() {
+    let daemon = daemon();
+    for (editor, puts) in [("true", false), ("sed -i s/2012/2013/", true)] {
+        let mut command = super::program::command(&["key", "policy", "edit", "alias/backups"]);
+        command.env_remove("VISUAL").env("EDITOR", editor).env("ENVOL_SOCKET", daemon.socket());
+        assert!(command.output().expect("the program runs").status.success(), "{editor}");
+        let put = daemon.asked().into_iter().find(|(call, _)| call.starts_with("POST"));
+        let policy = put.map(|(_, body)| body["policy"].as_str().expect("text").to_owned());
+        assert_eq!(policy.as_deref(), puts.then_some("{\"Version\": \"2013-10-17\"}"));
+    }
+    let mut command = super::program::command(&["key", "policy", "edit", "alias/backups"]);
+    command.env_remove("VISUAL").env("EDITOR", "false").env("ENVOL_SOCKET", daemon.socket());
+    assert_eq!(command.output().expect("the program runs").status.code(), Some(2));
 }
 
 #[test]

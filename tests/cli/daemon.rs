@@ -105,7 +105,7 @@ fn a_key_has_a_kind_tags_and_a_period() {
             2,
             "a key of the kind ECC_SECG_P256K1 has to be for SIGN_VERIFY",
         ),
-        ("key create --tag Env=a --tag Env=b", 2, "the tag Env is given twice"),
+        ("key create --tag Env=a --tag Env=b", 2, "Env is given twice"),
         ("key tag alias/mac aws:Env=a", 5, "Tags beginning with aws: are reserved"),
         ("key rotate alias/mac --every 90", 5, "UnsupportedOperationException"),
         ("key rotate alias/turning --every 89", 2, "89 is not in 90..=2560"),

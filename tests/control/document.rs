@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Daemon, ask, code};
 
 /// The API, as its users were promised it.
-const PROMISED: [(&str, &str); 45] = [
+const PROMISED: [(&str, &str); 50] = [
     ("get", "/openapi.json"),
     ("get", "/v1/status"),
     ("get", "/v1/events"),
@@ -44,6 +44,11 @@ const PROMISED: [(&str, &str); 45] = [
     ("post", "/v1/kms/zeroize"),
     ("post", "/v1/kms/initialise"),
     ("post", "/v1/kms/snapshot"),
+    ("get", "/v1/keys/{key}/policy"),
+    ("post", "/v1/keys/{key}/policy"),
+    ("post", "/v1/keys/{key}/explain"),
+    ("get", "/v1/identities"),
+    ("post", "/v1/identities"),
     ("get", "/v1/access-keys"),
     ("post", "/v1/access-keys"),
     ("delete", "/v1/access-keys/{access_key}"),

@@ -32,14 +32,14 @@ fn a_request_that_does_not_arrive_ends_its_connection() {
 #[test]
 fn a_body_past_the_limit_is_refused() {
     let daemon = Daemon::start();
-    let (status, body) = ask(&daemon, "POST", "/v1/keys", &" ".repeat((64 << 10) + 1));
+    let (status, body) = ask(&daemon, "POST", "/v1/keys", &" ".repeat((576 << 10) + 1));
     assert_eq!((status, code(&body)), (413, "request.too_long"));
 
     let mut chunked = daemon.connect();
     chunked.write_all(b"POST /v1/keys HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").expect("sent");
     let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
     // The daemon may have answered and closed before all of them are written.
-    let _ = (0..8).try_for_each(|_| chunked.write_all(chunk.as_bytes()));
+    let _ = (0..24).try_for_each(|_| chunked.write_all(chunk.as_bytes()));
     let (status, body) = answer(&mut chunked);
     assert_eq!((status, code(&body)), (413, "request.too_long"));
 }

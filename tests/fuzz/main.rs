@@ -47,7 +47,7 @@ macro_rules! replayed {
 }
 replayed! {
     audit_verify, blob_decode, config, control_json, header_decode, header_pair, hsm_request, kms_store, kms_wire, nbd_handshake,
-    nbd_transmission, sigv4, wrapped_blob,
+    nbd_transmission, policy, sigv4, wrapped_blob,
 }
 
 #[test]

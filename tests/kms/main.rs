@@ -9,6 +9,8 @@ mod chain;
 mod ciphertext;
 mod copy;
 mod domain_key;
+mod explained;
+mod grants;
 mod hsm;
 mod imported;
 mod keys;

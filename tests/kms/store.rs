@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use envol::kms::KmsError;
 use envol::kms::embedded::{Embedded, Identity, OpenError, StoreError};
+use envol::kms::{KmsError, Principal};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::world::{World, caller, identity, named};
@@ -52,6 +52,33 @@ fn a_store_of_the_schema_without_key_pairs_is_brought_up_to_date() {
     let database = Database::open(world.dir().join("keys.redb")).expect("opens");
     let meta = database.begin_read().expect("a snapshot").open_table(META).expect("there");
     assert_eq!(meta.get("schema").expect("read").expect("there").value(), 4u32.to_be_bytes());
+}
+
+#[test]
+fn a_store_of_the_schema_before_policies_is_brought_up_to_date() {
+    let world = used();
+    let database = Database::open(world.dir().join("keys.redb")).expect("opens");
+    let transaction = database.begin_write().expect("begun");
+    transaction.delete_table(TableDefinition::<[u8; 16], &[u8]>::new("policies")).expect("deleted");
+    transaction.delete_table(TableDefinition::<[u8; 48], &[u8]>::new("grants")).expect("deleted");
+    transaction.delete_table(TableDefinition::<[u8; 48], &[u8]>::new("grant index")).expect("deleted");
+    transaction.delete_table(TableDefinition::<&str, &[u8]>::new("documents")).expect("deleted");
+    transaction.commit().expect("committed");
+    drop(database);
+    change_meta(&world, "schema", &3u32.to_be_bytes());
+    for _ in 0..2 {
+        let kms = world.open();
+        let (_, policy) = kms.key_policy(&caller(), &named("alias/a"), None).expect("there");
+        kms.put_key_policy(&root(), &named("alias/a"), None, (&policy, false)).expect("put");
+        kms.put_identities(&root(), "{}").expect("put");
+        let sealed =
+            kms.encrypt(&caller(), &named("alias/a"), b"text", &Default::default()).expect("its material is there");
+        kms.decrypt_bytes(&caller(), None, &sealed.wrapped, &Default::default()).expect("opened");
+    }
+}
+
+fn root() -> Principal {
+    Principal::root("000000000000")
 }
 
 #[test]

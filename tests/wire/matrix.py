@@ -68,6 +68,7 @@ def enabled(outcome):
 CALENDAR = {**every([NO_ROTATION, DISABLED, PENDING, NO_ROTATION]), "symmetric": USE,
             "imported": [EXTERNAL, DISABLED, PENDING, EXTERNAL]}
 KEY = {"KeyId": "{key}"}
+GRANT = {"GranteePrincipal": "arn:aws:iam::000000000000:user/alice", "Operations": ["DescribeKey"]}
 MESSAGE = {**KEY, "MacAlgorithm": "HMAC_SHA_256", "Message": b"text"}
 OAEP = {"EncryptionAlgorithm": "RSAES_OAEP_SHA_256"}
 SIGNED = {**KEY, "SigningAlgorithm": "ECDSA_SHA_256", "Message": b"text"}
@@ -77,6 +78,7 @@ WRAPPING = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2
 TABLE = [
     ("CancelKeyDeletion", KEY, every([NOT_PENDING, NOT_PENDING, OK, NOT_PENDING])),
     ("CreateAlias", {"AliasName": "alias/new", "TargetKeyId": "{key}"}, every(CHANGE)),
+    ("CreateGrant", {**KEY, **GRANT}, every(USE)),
     ("Decrypt", {**KEY, "CiphertextBlob": "{blob}"}, ciphers(USE, enabled(CIPHERTEXT))),
     ("Decrypt", {**KEY, "CiphertextBlob": "{blob}", **OAEP},
      {**only(USE, "rsa"), "symmetric": enabled(NO_OAEP), "imported": enabled(NO_OAEP)}),
@@ -105,12 +107,17 @@ TABLE = [
                            "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"},
      by_origin([OWN, OWN, PENDING, None], CHANGE)),
     ("ListAliases", KEY, every(ALWAYS)),
+    ("ListGrants", KEY, every(ALWAYS)),
     ("ListKeyPolicies", KEY, every(ALWAYS)),
     ("ListKeyRotations", KEY, {**every([NO_ROTATION] * 4), "symmetric": ALWAYS, "imported": ALWAYS}),
     ("ListResourceTags", KEY, every(ALWAYS)),
     ("ReEncrypt", {"SourceKeyId": "{key}", "CiphertextBlob": "{blob}", "DestinationKeyId": "{cipher}"},
      ciphers(USE, enabled(CIPHERTEXT))),
     ("ReEncrypt", {"CiphertextBlob": "{others}", "DestinationKeyId": "{key}"}, ciphers(USE, enabled(NO_DEFAULT))),
+    ("PutKeyPolicy", {**KEY, "Policy": kms.get_key_policy(KeyId=kms.create_key()["KeyMetadata"]["KeyId"])["Policy"]},
+     every(ALWAYS)),
+    ("RetireGrant", {"KeyId": "{arn}", "GrantId": "{grant}"}, every(ALWAYS)),
+    ("RevokeGrant", {**KEY, "GrantId": "{grant}"}, every(ALWAYS)),
     ("RotateKeyOnDemand", KEY, {**every([NO_ROTATION, DISABLED, PENDING, IMPORT]), "symmetric": USE,
                                 "imported": [NONE_WAITS, DISABLED, PENDING, IMPORT]}),
     ("ScheduleKeyDeletion", KEY, every(CHANGE)),
@@ -123,7 +130,7 @@ TABLE = [
     ("VerifyMac", {**MESSAGE, "Mac": "{code}"}, only(USE, "hmac", "imported hmac")),
 ]
 LOOKS = ("Decrypt", "Derive", "Describe", "Encrypt", "Generate", "Get", "List", "ReEncrypt", "Sign", "Verify")
-WITHOUT_KEY = ["CreateKey", "GenerateRandom", "ListKeys"]
+WITHOUT_KEY = ["CreateKey", "GenerateRandom", "ListKeys", "ListRetirableGrants"]
 
 MATERIAL = b"\x2a" * 32
 cipher = kms.create_key()["KeyMetadata"]["KeyId"]
@@ -151,6 +158,7 @@ def made(kind, state):
         names["{blob}"] = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"text", **how)["CiphertextBlob"]
     elif key["KeyUsage"] == SIGNING:
         names["{signature}"] = kms.sign(**{**SIGNED, "KeyId": key["KeyId"]})["Signature"]
+    names["{grant}"] = kms.create_grant(KeyId=key["KeyId"], **GRANT)["GrantId"]
     if state == "Disabled":
         kms.disable_key(KeyId=key["KeyId"])
     elif state == "PendingDeletion":
@@ -202,4 +210,4 @@ for operation, method in methods.items():
     if operation not in rows:
         found = refusal(method)
         assert found.startswith(("UnsupportedOperationException: ", "ValidationException: ")), f"{operation}: {found}"
-equal(len(rows), 40)
+equal(len(rows), 46)

@@ -47,8 +47,7 @@ for members, expected in [
     ({"Origin": "AWS_CLOUDHSM"}, "UnsupportedOperationException: Origin AWS_CLOUDHSM is not "
      "supported by this KMS."),
     ({"MultiRegion": True}, "UnsupportedOperationException: MultiRegion is not supported by this KMS."),
-    ({"Policy": "{}"}, "UnsupportedOperationException: A key policy other than the default one is not supported by this "
-     "KMS."),
+    ({"Policy": "{}"}, "MalformedPolicyDocumentException: The policy lacks the element Statement."),
     ({"KeySpec": "none"}, f"{PREFIX} 'none' at 'keySpec' failed to satisfy constraint: Member must satisfy enum value set:"),
     ({"Tags": [{"TagKey": "aws:a", "TagValue": ""}]}, "TagException: Tags beginning with aws: are reserved"),
 ]:
@@ -533,11 +532,32 @@ for call, members in [(kms.encrypt, {"Plaintext": b"x"}), (kms.generate_data_key
     found = refusal(call, KeyId=managed["KeyId"], **members)
     assert found.startswith("AccessDeniedException: User: arn:aws:iam::000000000000:root is not authorized"), found
 
+# --- policies and grants (access.py has what they give)
+kms.put_key_policy(KeyId=key, PolicyName="default", Policy=policy["Policy"])
+equal(kms.get_key_policy(KeyId=key)["Policy"], policy["Policy"])
+grantee = {"GranteePrincipal": "arn:aws:iam::000000000000:user/alice", "Operations": ["Encrypt", "Decrypt"]}
+retiring = "arn:aws:iam::000000000000:role/retires"
+grant = kms.create_grant(KeyId=arn, Name="named", RetiringPrincipal=retiring, **grantee)
+equal(kms.create_grant(KeyId=arn, Name="named", RetiringPrincipal=retiring, **grantee)["GrantId"], grant["GrantId"])
+constraint = {"EncryptionContextSubset": {"a": "b"}}
+other_grant = kms.create_grant(KeyId=key, Constraints=constraint, **grantee)
+listed = {entry["GrantId"]: entry for entry in kms.list_grants(KeyId=key)["Grants"]}
+equal(set(listed), {grant["GrantId"], other_grant["GrantId"]})
+equal(len(grant["GrantId"]), 64)
+shown = listed[grant["GrantId"]]
+equal((shown["Name"], shown["RetiringPrincipal"], shown["IssuingAccount"], shown["Operations"], shown["KeyId"]),
+      ("named", retiring, "arn:aws:iam::000000000000:root", ["Decrypt", "Encrypt"], arn))
+equal((listed[other_grant["GrantId"]]["Name"], listed[other_grant["GrantId"]]["Constraints"]), ("", constraint))
+equal([entry["GrantId"] for entry in kms.list_retirable_grants(RetiringPrincipal=retiring)["Grants"]], [grant["GrantId"]])
+kms.encrypt(KeyId=key, Plaintext=b"x", GrantTokens=[grant["GrantToken"]])
+kms.retire_grant(GrantToken=grant["GrantToken"])
+kms.revoke_grant(KeyId=key, GrantId=other_grant["GrantId"])
+equal(kms.list_grants(KeyId=key)["Grants"], [])
+
 # --- what is not here says so
 for call, members in [
-    (kms.put_key_policy, {"KeyId": key, "Policy": policy["Policy"]}), (kms.get_public_key, {"KeyId": key}),
-    (kms.list_grants, {"KeyId": key}), (kms.describe_custom_key_stores, {}),
-    (kms.create_grant, {"KeyId": key, "GranteePrincipal": "a", "Operations": ["Decrypt"]}),
+    (kms.get_public_key, {"KeyId": key}), (kms.describe_custom_key_stores, {}),
+    (kms.create_grant, {"KeyId": key, "GranteeServicePrincipal": "a.amazonaws.com", "Operations": ["Decrypt"]}),
 ]:
     found = refusal(call, **members)
     assert found.startswith("UnsupportedOperationException: "), found

@@ -94,11 +94,15 @@ shaped = {"KeyId": key["KeyId"], "SourceKeyId": key["KeyId"], "TargetKeyId": key
           "Message": b"x", "Mac": b"x", "MacAlgorithm": "HMAC_SHA_256", "SigningAlgorithm": "ECDSA_SHA_256", "Signature": b"x",
           "KeyAgreementAlgorithm": "ECDH", "PublicKey": b"x", "KeyPairSpec": "ECC_NIST_P256", "WrappingAlgorithm": "RSAES_OAEP_SHA_256",
           "WrappingKeySpec": "RSA_2048", "ImportToken": b"x", "EncryptedKeyMaterial": b"x",
-          "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
+          "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE", "Policy": "{}", "Operations": ["Decrypt"],
+          "GranteePrincipal": "arn:aws:iam::000000000000:user/alice", "GrantId": "0" * 64,
+          "RetiringPrincipal": "arn:aws:iam::000000000000:user/alice"}
 denied = 0
 for method, operation in alice.meta.method_to_api_mapping.items():
     shape = alice.meta.service_model.operation_model(operation).input_shape
     members = {name: value for name, value in shaped.items() if name in shape.members}
+    if operation == "RetireGrant":
+        continue
     if operation in ["CreateKey", "CreateAlias"]:
         members.update({"Tags": [], "AliasName": "alias/new"})
         members = {name: value for name, value in members.items() if name in shape.members}
@@ -106,11 +110,17 @@ for method, operation in alice.meta.method_to_api_mapping.items():
     if found.startswith(("UnsupportedOperationException", "ValidationException")):
         continue
     action = {"ReEncrypt": "ReEncryptFrom"}.get(operation, operation)
-    resource = "*" if operation in ["CreateKey", "ListKeys", "GenerateRandom"] else key["Arn"]
+    resource = "*" if operation in ["CreateKey", "ListKeys", "GenerateRandom", "ListRetirableGrants"] else key["Arn"]
+    if operation.endswith("Alias"):
+        resource = f"arn:aws:kms:us-east-1:000000000000:{members['AliasName']}"
     equal(found, "AccessDeniedException: User: arn:aws:iam::000000000000:user/alice is not authorized to perform: "
           f"kms:{action} on resource: {resource} because no identity-based policy allows the kms:{action} action")
     denied += 1
-equal(denied, 40)
+equal(denied, 45)
+grant = root.create_grant(KeyId=key["KeyId"], GranteePrincipal="arn:aws:iam::000000000000:user/bob", Operations=["Decrypt"])
+found = refusal(alice.retire_grant, GrantToken=grant["GrantToken"])
+assert found.startswith("AccessDeniedException: User: arn:aws:iam::000000000000:user/alice is not authorized to perform: "
+                        "kms:RetireGrant on this resource because the resource does not exist"), found
 for call, members in [(alice.decrypt, {}), (alice.re_encrypt, {"DestinationKeyId": key["KeyId"]})]:
     equal(refusal(call, CiphertextBlob=blob, **members), "AccessDeniedException: The ciphertext refers to a customer master key "
           "that does not exist, does not exist in this region, or you are not allowed to access.")

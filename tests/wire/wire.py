@@ -37,6 +37,10 @@ def check(http_response, parsed, model, **_):
         return
     known(model.output_shape, json.loads(body), model.name)
     members = {name: value for name, value in parsed.items() if name != "ResponseMetadata"}
+    if "Grants" in members:
+        # AWS gives a grant without a name the name "", against its own model.
+        members["Grants"] = [{name: value for name, value in grant.items() if (name, value) != ("Name", "")}
+                             for grant in members["Grants"]]
     report = botocore.validate.ParamValidator().validate(members, model.output_shape)
     assert not report.has_errors(), f"{model.name}: {report.generate_report()}"
 

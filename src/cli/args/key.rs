@@ -3,6 +3,8 @@
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
+use super::{ExplainArgs, PolicyCommand};
+
 const KEY: &str = "\
 KEY is a key id, a key ARN, alias/NAME or an alias ARN.";
 
@@ -30,6 +32,11 @@ pub enum KeyCommand {
     Tag(TagArgs),
     /// Take tags off a key
     Untag(UntagArgs),
+    /// Manage who may use a key
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Say whether somebody may do something with a key, and why
+    Explain(ExplainArgs),
     /// Manage names that point to keys
     #[command(subcommand)]
     Alias(AliasCommand),
@@ -60,6 +67,12 @@ pub struct CreateKeyArgs {
     /// A tag (repeatable)
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag)]
     pub(crate) tags: Vec<(String, String)>,
+    /// Its policy; - is the standard input [default: the account decides]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) policy: Option<String>,
+    /// Take a policy under which the account's root cannot put another over AWS's wire
+    #[arg(long, requires = "policy")]
+    pub(crate) bypass_lockout_check: bool,
 }
 
 /// `key rotate`.

@@ -138,11 +138,13 @@ pub enum AccessKeyCommand {
 /// `kms access-key create`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The user root is the account's administrator. Every other user is refused every operation (AccessDeniedException):
-there are no policies yet that could give them rights. A user has two access keys at the most.
+The user root is the account's administrator. Every other user has the rights that their policies
+(envol iam), a key's policy or a grant give them. A user of another account is named by ARN. A user
+has two access keys at the most.
 
-Example:
-  envol kms access-key create --user root --json")]
+Examples:
+  envol kms access-key create --user root --json
+  envol kms access-key create --user alice")]
 pub struct CreateAccessKeyArgs {
     /// Whose it is to be
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]

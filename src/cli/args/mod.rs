@@ -7,6 +7,7 @@
 mod audit;
 mod bench;
 mod daemon;
+mod iam;
 mod key;
 mod kms;
 mod volume;
@@ -20,6 +21,7 @@ pub(crate) use audit::{AuditCommand, AuditListArgs, AuditVerifyArgs, AuditVerify
 pub(crate) use bench::Against;
 pub use bench::BenchArgs;
 pub use daemon::{DaemonArgs, LogFormat};
+pub(crate) use iam::{ExplainArgs, IamCommand, PolicyCommand};
 pub(crate) use key::{AliasCommand, KeyCommand};
 pub use kms::{AccessKeyCommand, KmsBackupArgs, KmsCommand, SealDomainKeyArgs, ServeArgs, ZeroizeArgs};
 pub(crate) use volume::{BackupArgs, CreateArgs, HeaderCommand, RestoreArgs, VolumeCommand};
@@ -109,6 +111,9 @@ pub enum Task {
     /// Make and manage KMS keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Say who there is, and what they may do with keys
+    #[command(subcommand)]
+    Iam(IamCommand),
     /// Make and manage volumes
     #[command(subcommand)]
     Volume(VolumeCommand),

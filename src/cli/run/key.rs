@@ -6,21 +6,30 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::{Nothing, Session};
+use super::{Nothing, Session, iam};
 use crate::cli::args::{AliasCommand, KeyCommand};
 use crate::cli::confirm::Asker;
 use crate::cli::error::CliError;
 use crate::cli::render::{alias_list, doomed_volumes, key_card, key_list, key_state_line};
 use crate::cli::route::route;
-use crate::control::api::{Alias, CreateKey, Key, PutAlias, RotateEvery, ScheduleDeletion, TagKey, UntagKey, Volume};
+use crate::control::api::{
+    Alias, CreateKey, ExplainRight, Key, PutAlias, RotateEvery, ScheduleDeletion, TagKey, UntagKey, Volume,
+};
 
 pub(super) fn run(session: &Session, command: KeyCommand) -> Result<(), CliError> {
     let console = session.console;
     match command {
         KeyCommand::Create(args) => {
             let tags = named_once(args.tags)?;
-            let (spec, usage) = (args.spec, args.usage);
-            let body = CreateKey { alias: args.alias, description: args.description, spec, usage, tags };
+            let body = CreateKey {
+                alias: args.alias,
+                description: args.description,
+                spec: args.spec,
+                usage: args.usage,
+                tags,
+                policy: args.policy.as_deref().map(iam::read).transpose()?,
+                bypass_lockout_check: args.bypass_lockout_check,
+            };
             let key: Key = session.client.send("POST", &route(&["keys"]), &body)?;
             console.answer(&key, |key| key_card(key, &[]))
         }
@@ -47,6 +56,15 @@ pub(super) fn run(session: &Session, command: KeyCommand) -> Result<(), CliError
         KeyCommand::Tag(args) => change_card(session, &args.key, "tag", &TagKey { tags: named_once(args.tags)? }),
         KeyCommand::Untag(args) => change_card(session, &args.key, "untag", &UntagKey { tags: args.names }),
         KeyCommand::ScheduleDeletion(args) => schedule_deletion(session, &args.key, args.days, args.yes),
+        KeyCommand::Policy(command) => iam::policy(session, command),
+        KeyCommand::Explain(args) => {
+            let context = named_once(args.context)?;
+            iam::explain(
+                session,
+                &args.key,
+                ExplainRight { principal: args.principal, action: args.action, context, alias: args.alias },
+            )
+        }
         KeyCommand::Alias(command) => alias(session, command),
     }
 }

@@ -7,6 +7,7 @@ mod audit_verify;
 mod doctor;
 mod header;
 mod hsm;
+mod iam;
 mod key;
 mod status;
 mod volume;
@@ -44,6 +45,7 @@ pub(super) fn task(global: &Global, task: Task) -> Result<u8, CliError> {
         Task::Zeroize(args) => hsm::zeroize(&session()?, &args),
         Task::Initialise => hsm::initialise(&session()?),
         Task::Key(command) => key::run(&session()?, command),
+        Task::Iam(command) => iam::run(&session()?, command),
         Task::Volume(command) => volume::run(&session()?, command),
         Task::Attach(args) => attach::attach(&session()?, &args),
         Task::Detach(args) => attach::detach(&session()?, &args),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::crypto::random;
 use crate::kms::{KmsError, Principal};
 use crate::limits;
+use crate::policy::Who;
 use crate::sys::locked::LockedMemory;
 
 use super::admin::on_nothing;
@@ -32,6 +33,9 @@ const ROOT: &str = "root";
 #[serde(deny_unknown_fields)]
 pub(super) struct AccessKeyRecord {
     pub(super) user: String,
+    /// Their account, where it is not that of the keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) account: Option<String>,
     pub(super) created: Timestamp,
     /// The secret, sealed under the domain key; base64.
     pub(super) sealed_secret: String,
@@ -64,16 +68,19 @@ impl Embedded {
     pub fn create_access_key(&self, caller: &Principal, user: &str) -> Result<NewAccessKey, KmsError> {
         let call = on_access_key(caller, Operation::CreateAccessKey, "userName", user);
         self.change(&call, |tables, trail| {
-            judge_user(user)?;
+            let (account, user) = self.read_user(user)?;
             judge_right(&call)?;
-            let own = tables.all_access_keys()?.into_iter().filter(|(_, record)| record.user == user);
+            let of_user = |record: &AccessKeyRecord| record.user == user && record.account == account;
+            let own = tables.all_access_keys()?.into_iter().filter(|(_, record)| of_user(record));
             if own.count() >= limits::ACCESS_KEYS_PER_USER {
                 return Err(refusal::too_many_access_keys(limits::ACCESS_KEYS_PER_USER));
             }
-            let (id, secret) = (new_id(), new_secret()?);
+            let (id, secret) = (new_id("AKIA"), new_secret()?);
             let sealed = self.hsm.keep(&self.purpose_of(&id), secret.bytes())?;
-            let (user, created) = (user.to_owned(), trail.now);
-            let record = AccessKeyRecord { user: user.clone(), created, sealed_secret: STANDARD.encode(sealed) };
+            let created = trail.now;
+            let sealed_secret = STANDARD.encode(sealed);
+            let record = AccessKeyRecord { user, account, created, sealed_secret };
+            let user = self.user(&record);
             tables.put_access_key(&id, &record)?;
             let shown = json!({ "userName": user, "accessKeyId": id, "status": "Active", "createDate": date(created) });
             trail.response.insert("accessKey".to_owned(), shown);
@@ -91,7 +98,8 @@ impl Embedded {
         self.observe(&call, |view, _| {
             judge_right(&call)?;
             let keys = view.all_access_keys()?.into_iter();
-            Ok(keys.map(|(id, record)| AccessKey { id, user: record.user, created: record.created.into() }).collect())
+            let shown = |(id, record)| AccessKey { id, user: self.user(&record), created: record.created.into() };
+            Ok(keys.map(shown).collect())
         })
     }
 
@@ -115,15 +123,30 @@ impl Embedded {
         let Some(record) = self.store.view()?.access_key(id)? else { return Ok(None) };
         let sealed = STANDARD.decode(record.sealed_secret).map_err(|error| refusal::internal(&error))?;
         let secret = self.hsm.recall(&self.purpose_of(id), &sealed).map_err(|error| refusal::internal(&error))?;
-        Ok(Some((self.principal(&record.user), Plaintext::new(secret))))
+        let account = record.account.as_deref().unwrap_or(&self.identity.account);
+        Ok(Some((principal(account, &record.user), Plaintext::new(secret))))
     }
 
-    fn principal(&self, user: &str) -> Principal {
-        let account = &self.identity.account;
-        if user == ROOT {
-            Principal::root(account)
-        } else {
-            Principal::new(format!("arn:aws:iam::{account}:user/{user}"))
+    /// The account, where it is another one, and the name of a user who is given by name or by ARN.
+    fn read_user(&self, user: &str) -> Result<(Option<String>, String), KmsError> {
+        let by_arn = Who::named(user).ok().filter(|who| !who.is_session());
+        let name = by_arn.as_ref().and_then(|who| match who.arn().rsplit(':').next()? {
+            ROOT => Some(ROOT),
+            resource => resource.strip_prefix("user/"),
+        });
+        let (account, name) = match (&by_arn, name) {
+            (Some(who), Some(name)) => (Some(who.account().to_owned()), name),
+            _ => (None, user),
+        };
+        judge_user(name)?;
+        Ok((account.filter(|account| *account != self.identity.account), name.to_owned()))
+    }
+
+    /// A user as they are told of: by name, and those of another account by ARN.
+    fn user(&self, record: &AccessKeyRecord) -> String {
+        match &record.account {
+            None => record.user.clone(),
+            Some(account) => principal(account, &record.user).to_string(),
         }
     }
 
@@ -135,6 +158,10 @@ impl Embedded {
 fn on_access_key<'a>(caller: &'a Principal, operation: Operation, name: &'static str, value: &str) -> Call<'a> {
     let parameters = vec![(name, Value::from(value))];
     Call { caller: Caller::from(caller), operation, key: None, context: None, parameters }
+}
+
+fn principal(account: &str, user: &str) -> Principal {
+    if user == ROOT { Principal::root(account) } else { Principal::new(format!("arn:aws:iam::{account}:user/{user}")) }
 }
 
 pub(super) fn judge_right(call: &Call<'_>) -> Result<(), KmsError> {
@@ -158,16 +185,17 @@ fn judge_user(user: &str) -> Result<(), KmsError> {
     Ok(())
 }
 
-fn new_id() -> String {
+/// The id of an access key: `AKIA` of a user's, `ASIA` of a session's.
+pub(super) fn new_id(kind: &str) -> String {
     const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut bytes = [0; 16];
     random::fill(&mut bytes);
     let letters = bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)]));
-    "AKIA".chars().chain(letters).collect()
+    kind.chars().chain(letters).collect()
 }
 
 /// 240 random bits as 40 letters of base64.
-fn new_secret() -> Result<LockedMemory, KmsError> {
+pub(super) fn new_secret() -> Result<LockedMemory, KmsError> {
     let mut bytes = LockedMemory::zeroed(30)?;
     random::fill(bytes.bytes_mut());
     let mut letters = LockedMemory::zeroed(40)?;

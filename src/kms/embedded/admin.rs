@@ -11,11 +11,12 @@ use crate::kms::{KeyName, KmsError};
 use crate::limits;
 
 use super::audit::{Call, date, key_metadata};
-use super::call::{Found, Trail, authorise, metadata};
+use super::call::{Found, Trail, metadata};
 use super::caller::Caller;
 use super::hsm::{HsmError, KeyId, MaterialId};
 use super::keys::{KeyRecord, MaterialRecord, Origin, RotationType, StoredManager, StoredState};
 use super::operation::Operation;
+use super::rights::{NOTHING, On};
 use super::store::{Change, Lookup};
 use super::{Alias, Embedded, KeyMetadata, KeySpec, KeyUsage, Tag, aliases, refusal, tags};
 
@@ -34,6 +35,10 @@ pub struct NewKey<'a> {
     pub usage: Option<KeyUsage>,
     /// Where its material is to come from.
     pub origin: Origin,
+    /// The text of its policy; the default one where `None`.
+    pub policy: Option<&'a str>,
+    /// Whether its policy may be one under which its maker cannot put another.
+    pub bypass_lockout_check: bool,
 }
 
 impl<'a> NewKey<'a> {
@@ -78,9 +83,16 @@ impl Embedded {
         self.change_together(&calls, |tables, trail| {
             judge_description(description)?;
             alias.map(|alias| self.judge_new_alias(tables, alias)).transpose()?;
-            authorise(&calls[0], "CreateKey", None)?;
+            self.authorise(tables, &calls[0], "CreateKey", NOTHING)?;
+            if !new.tags.is_empty() {
+                self.authorise(tables, &calls[0], "TagResource", NOTHING)?;
+            }
             let tags = tags::added(&BTreeMap::new(), new.tags)?;
             let key = self.make_key(tables, trail, StoredManager::Customer, new, tags, ahead?)?;
+            if let Some(policy) = new.policy {
+                self.judge_new_policy(tables, &calls[0], &key, (policy, new.bypass_lockout_check))?;
+                tables.put_policy(key.id, policy)?;
+            }
             if let Some(alias) = alias {
                 self.make_alias(tables, trail, alias, key.id)?;
             }
@@ -109,7 +121,7 @@ impl Embedded {
     pub fn list_keys<'a>(&self, caller: impl Into<Caller<'a>>) -> Result<Vec<KeyMetadata>, KmsError> {
         let call = on_nothing(caller.into(), Operation::ListKeys);
         self.observe(&call, |view, _| {
-            authorise(&call, "ListKeys", None)?;
+            self.authorise(view, &call, "ListKeys", NOTHING)?;
             self.describe_all(view)
         })
     }
@@ -220,6 +232,7 @@ impl Embedded {
         let call = on_alias(caller.into(), Operation::CreateAlias, name, Some(target));
         self.change(&call, |tables, trail| {
             aliases::judge(name)?;
+            self.authorise(tables, &call, "CreateAlias", On::Other(&self.identity.arn(name)))?;
             let key = self.resolve_and_admit(tables, trail, &call, target)?;
             self.judge_new_alias(tables, name)?;
             self.make_alias(tables, trail, name, key.id)
@@ -269,7 +282,7 @@ impl Embedded {
     pub fn list_aliases<'a>(&self, caller: impl Into<Caller<'a>>) -> Result<Vec<Alias>, KmsError> {
         let call = on_nothing(caller.into(), Operation::ListAliases);
         self.observe(&call, |view, _| {
-            authorise(&call, "ListAliases", None)?;
+            self.authorise(view, &call, "ListAliases", NOTHING)?;
             Ok(view.all_aliases()?.into_iter().map(|(name, key)| self.alias(name, key)).collect())
         })
     }
@@ -296,21 +309,13 @@ impl Embedded {
                 (StoredState::Enabled, vec![keep_material(tables, id, made, trail.now, RotationType::default())?])
             }
         };
-        let record = KeyRecord {
-            state,
-            manager,
-            description: new.description.to_owned(),
-            created: trail.now,
-            materials,
-            tags,
-            rotation: None,
-            spec: new.spec,
-            usage: new.spec.pair().map(|_| usage),
-            origin: new.origin,
-            pending: None,
-        };
+        let description = new.description.to_owned();
+        let (spec, origin) = (new.spec, new.origin);
+        let usage = spec.pair().map(|_| usage);
+        let usual = KeyRecord::new(manager, trail.now);
+        let record = KeyRecord { state, description, materials, tags, spec, usage, origin, ..usual };
         tables.put_key(id, &record)?;
-        let key = Found { id, arn, record };
+        let key = Found { id, arn, record, facts: Vec::new() };
         let shown = key_metadata(&self.identity.account, &metadata(&key, Vec::new()), trail.now);
         trail.response.insert("keyMetadata".to_owned(), shown);
         Ok(key)
@@ -344,7 +349,7 @@ impl Embedded {
             return Ok(None);
         }
         judge_description(new.description)?;
-        authorise(call, "CreateKey", None)?;
+        self.authorise(&self.store.view()?, call, "CreateKey", NOTHING)?;
         new.spec.usage_named(new.usage.map(KeyUsage::name))?;
         if new.origin != Origin::Kms {
             return Err(refusal::pair_of_that_origin(new.origin.name(), new.spec));
@@ -403,11 +408,12 @@ impl Embedded {
     ) -> Result<Found, KmsError> {
         let arn = self.identity.arn(name);
         let target = tables.alias(name)?.ok_or_else(|| refusal::no_such_alias(&arn))?;
-        trail.resources.push(arn);
+        trail.resources.push(arn.clone());
         trail.resources.push(self.identity.key_arn(target).to_string());
         let key =
             self.find(tables, target)?.ok_or_else(|| refusal::no_such_key(self.identity.key_arn(target).as_str()))?;
-        authorise(call, call.operation.name(), Some(&key))?;
+        self.authorise(tables, call, call.operation.name(), On::Other(&arn))?;
+        self.authorise(tables, call, call.operation.name(), On::Key(&key))?;
         Ok(key)
     }
 

@@ -21,9 +21,10 @@ use super::caller::{Caller, SignedRequest};
 use super::hsm::MaterialId;
 use super::keys::{KeyRecord, Named, StoredManager};
 use super::operation::{Operation, permit};
+use super::rights::On;
 use super::spec::{judge_rotation, judge_usage};
 use super::store::{Change, Lookup, StoreError, View};
-use super::{Embedded, KeyMetadata, aliases, import, refusal, rotation};
+use super::{Embedded, Identity, KeyMetadata, aliases, import, refusal, rotation};
 
 /// Who does what time alone brings about.
 const SERVICE: &str = "kms.amazonaws.com";
@@ -64,6 +65,8 @@ pub(super) struct Found {
     pub(super) id: Uuid,
     pub(super) arn: KeyArn,
     pub(super) record: KeyRecord,
+    /// What else policies are told of it: condition keys that depend on how the request names it.
+    pub(super) facts: Vec<(&'static str, String)>,
 }
 
 impl Embedded {
@@ -154,38 +157,64 @@ impl Embedded {
 
     /// Finds the key that `name` means. Whom AWS's wire brings is bound by its rule on aliases.
     pub(super) fn resolve(&self, tables: &impl Lookup, call: &Call<'_>, name: &str) -> Result<Found, KmsError> {
-        let id = match self.identity.read_name(name)? {
-            Named::Key(id) => id,
+        let named = self.identity.read_name(name)?;
+        self.judge_name(call, name, &named)?;
+        let (id, alias) = match named {
+            Named::Key(id) => (id, None),
             Named::Alias(_) if call.caller.request.is_some() && !call.operation.takes_alias() => {
                 return Err(call.operation.refuses_alias(name));
             }
             Named::Alias(alias) => {
-                tables.alias(&alias)?.ok_or_else(|| refusal::no_such_alias(&self.identity.arn(&alias)))?
+                let id = tables.alias(&alias)?.ok_or_else(|| refusal::no_such_alias(&self.identity.arn(&alias)))?;
+                (id, Some(alias))
             }
         };
-        self.find(tables, id)?.ok_or_else(|| refusal::no_such_key(self.identity.key_arn(id).as_str()))
+        let found = self.find(tables, id)?;
+        let mut found = found.ok_or_else(|| refusal::no_such_key(self.identity.key_arn(id).as_str()))?;
+        found.facts.extend(alias.map(|alias| ("kms:RequestAlias", alias)));
+        Ok(found)
+    }
+
+    /// Whoever signs and is of another account means one of their own keys, where they do not give the ARN.
+    fn judge_name(&self, call: &Call<'_>, name: &str, named: &Named) -> Result<(), KmsError> {
+        let account = call.caller.request.and_then(|request| request.principal.account());
+        if account.is_none_or(|account| account == self.identity.account) || name.starts_with("arn:") {
+            return Ok(());
+        }
+        let account = account.unwrap_or_default().to_owned();
+        let theirs = Identity { account, region: self.identity.region.clone() };
+        Err(match named {
+            Named::Key(id) => refusal::no_such_key(theirs.key_arn(*id).as_str()),
+            Named::Alias(alias) => refusal::no_such_alias(&theirs.arn(alias)),
+        })
     }
 
     /// The key with that id.
     pub(super) fn find(&self, tables: &impl Lookup, id: Uuid) -> Result<Option<Found>, KmsError> {
-        Ok(tables.key(id)?.map(|record| Found { id, arn: self.identity.key_arn(id), record }))
+        Ok(tables.key(id)?.map(|record| Found { id, arn: self.identity.key_arn(id), record, facts: Vec::new() }))
     }
 
     /// Whether the call may be done to `key`: by right, by the key's state, and by what the key is for.
-    pub(super) fn admit(&self, trail: &mut Trail, call: &Call<'_>, key: &Found) -> Result<(), KmsError> {
-        self.admit_as(trail, call, key, call.operation.name())
+    pub(super) fn admit(
+        &self,
+        tables: &impl Lookup,
+        trail: &mut Trail,
+        call: &Call<'_>,
+        key: &Found,
+    ) -> Result<(), KmsError> {
+        self.admit_as(tables, trail, (call, call.operation.name()), key)
     }
 
     /// [`Embedded::admit`], where the right has another name than the operation.
     pub(super) fn admit_as(
         &self,
+        tables: &impl Lookup,
         trail: &mut Trail,
-        call: &Call<'_>,
+        (call, action): (&Call<'_>, &str),
         key: &Found,
-        action: &str,
     ) -> Result<(), KmsError> {
         trail.resources.push(key.arn.to_string());
-        authorise(call, action, Some(key))?;
+        self.authorise(tables, call, action, On::Key(key))?;
         permit(call.operation, key.record.state.into(), &key.arn)?;
         judge_usage(call.operation, (key.record.spec, key.record.usage()), &key.arn)?;
         judge_rotation(call.operation, key.record.spec, key.record.origin, &key.arn)?;
@@ -208,7 +237,7 @@ impl Embedded {
         name: &KeyName,
     ) -> Result<Found, KmsError> {
         let key = self.resolve(tables, call, name.as_str())?;
-        self.admit(trail, call, &key)?;
+        self.admit(tables, trail, call, &key)?;
         Ok(key)
     }
 
@@ -226,7 +255,7 @@ impl Embedded {
         }
         let described = tables.all_keys()?.into_iter().map(|(id, record)| {
             let aliases = names.remove(&id).unwrap_or_default();
-            metadata(&Found { id, arn: self.identity.key_arn(id), record }, aliases)
+            metadata(&Found { id, arn: self.identity.key_arn(id), record, facts: Vec::new() }, aliases)
         });
         Ok(described.collect())
     }
@@ -237,7 +266,7 @@ impl Embedded {
         if named != Ok(Named::Alias(aliases::EBS.to_owned())) || self.store.view()?.alias(aliases::EBS)?.is_some() {
             return Ok(());
         }
-        judge_right(call, action, None, StoredManager::Aws)?;
+        self.judge_unmade(call, action)?;
         let make = on_nothing(call.caller, Operation::CreateKey);
         self.change(&make, |tables, trail| {
             // Another caller may have been first.
@@ -252,6 +281,13 @@ impl Embedded {
             }
             Ok(())
         })
+    }
+
+    /// Whether the call may do `action` to the managed key, which is not there yet: by the policy that it will have.
+    fn judge_unmade(&self, call: &Call<'_>, action: &str) -> Result<(), KmsError> {
+        let record = KeyRecord::new(StoredManager::Aws, self.now());
+        let key = Found { id: Uuid::nil(), arn: self.identity.key_arn(Uuid::nil()), record, facts: Vec::new() };
+        self.authorise(&self.store.view()?, call, action, On::Key(&key))
     }
 
     /// Does what time alone brings about: removes the keys whose deletion date has come, rotates those whose rotation
@@ -323,31 +359,6 @@ fn due(record: &KeyRecord) -> Option<Timestamp> {
 
 fn dates(record: &KeyRecord) -> impl Iterator<Item = Timestamp> {
     record.deletion_date().into_iter().chain(record.rotation_date()).chain(record.expiry())
-}
-
-/// Whether the caller has the right to `action` on `key`, or on no key at all: the one place where this is decided.
-///
-/// Whoever came through a door of the daemon's own has been admitted there. Of those who sign requests, the account's
-/// root has every right and nobody else any. A key managed for EBS may be used and looked at, by the daemon, and nobody
-/// may change it; who signs requests may only look at it.
-pub(super) fn authorise(call: &Call<'_>, action: &str, key: Option<&Found>) -> Result<(), KmsError> {
-    let manager = key.map_or(StoredManager::Customer, |key| key.record.manager);
-    judge_right(call, action, key.map(|key| &key.arn), manager)
-}
-
-/// [`authorise`], of a key with this manager, which may not exist yet.
-fn judge_right(call: &Call<'_>, action: &str, key: Option<&KeyArn>, manager: StoredManager) -> Result<(), KmsError> {
-    let principal = call.caller.principal;
-    let signed = call.caller.request.is_some();
-    if signed && !principal.is_root() {
-        return Err(refusal::no_policy_allows(principal, action, key));
-    }
-    let managed = manager == StoredManager::Aws;
-    let uses = call.operation.is_cryptographic();
-    if managed && (!call.operation.is_read_only() || (signed && uses)) {
-        return Err(refusal::access_denied(principal, action));
-    }
-    Ok(())
 }
 
 /// What DescribeKey says of `key`.

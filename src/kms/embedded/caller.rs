@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::kms::Principal;
+use crate::policy::Document;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Who makes a call.
@@ -33,6 +34,10 @@ pub struct SignedRequest {
     pub algorithm: Option<String>,
     /// Whether it only asks if it would succeed.
     pub dry_run: bool,
+    /// Whether nobody on the way could read it.
+    pub secure: bool,
+    /// What limits the session of the role that signed it.
+    pub session_policy: Option<Document>,
     /// Whether a line of the audit log tells of it.
     recorded: AtomicBool,
 }
@@ -49,6 +54,8 @@ impl SignedRequest {
             shown: Map::new(),
             algorithm: None,
             dry_run: false,
+            secure: false,
+            session_policy: None,
             recorded: AtomicBool::new(false),
         }
     }
@@ -56,6 +63,10 @@ impl SignedRequest {
     /// Whether a line of the audit log tells of it.
     pub fn is_recorded(&self) -> bool {
         self.recorded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn session_policy(&self) -> Option<&Document> {
+        self.session_policy.as_ref()
     }
 
     pub(super) fn set_recorded(&self) {

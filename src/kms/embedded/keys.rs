@@ -160,6 +160,23 @@ impl KeyRecord {
         self.usage.unwrap_or(self.spec.usages()[0])
     }
 
+    /// An enabled symmetric key that has no material yet.
+    pub(super) fn new(manager: StoredManager, created: Timestamp) -> Self {
+        Self {
+            state: StoredState::Enabled,
+            manager,
+            description: String::new(),
+            created,
+            materials: Vec::new(),
+            tags: BTreeMap::new(),
+            rotation: None,
+            spec: KeySpec::default(),
+            usage: None,
+            origin: Origin::default(),
+            pending: None,
+        }
+    }
+
     /// The material that encrypts, of a key that may be used.
     pub(super) fn current(&self) -> &MaterialRecord {
         self.materials.last().expect("a key without material is pending import, and never used")

@@ -11,16 +11,15 @@ use crate::kms::{KeyArn, KeyName, KmsError};
 
 use super::admin::{on_key, on_nothing};
 use super::audit::Call;
-use super::call::authorise;
 use super::caller::Caller;
 use super::hsm::{Failure, HsmError};
-use super::keys::StoredManager;
 use super::operation::Operation;
+use super::rights::NOTHING;
 use super::store::Lookup;
 use super::{Alias, Embedded, Tag, refusal};
 
 /// The only name that a key policy has.
-const POLICY: &str = "default";
+pub(super) const POLICY: &str = "default";
 
 /// Which page of a list is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +51,7 @@ impl Embedded {
     ) -> Result<Page<(Uuid, KeyArn)>, KmsError> {
         let call = on_nothing(caller.into(), Operation::ListKeys);
         self.observe(&call, |view, _| {
-            authorise(&call, "ListKeys", None)?;
+            self.authorise(view, &call, "ListKeys", NOTHING)?;
             let place = self.place(&call, "", page)?;
             let place =
                 place.map(|place| Uuid::try_parse(&place).map_err(|_| refusal::invalid_marker())).transpose()?;
@@ -82,7 +81,7 @@ impl Embedded {
         };
         self.observe(&call, |view, trail| {
             let key = key.map(|key| self.resolve_and_admit(view, trail, &call, key)).transpose()?;
-            authorise(&call, "ListAliases", key.as_ref())?;
+            self.authorise(view, &call, "ListAliases", NOTHING)?;
             let list = key.as_ref().map_or("", |key| key.arn.as_str());
             let place = self.place(&call, list, page)?.unwrap_or_default();
             let wanted = |target: &Uuid| key.as_ref().is_none_or(|key| key.id == *target);
@@ -152,15 +151,10 @@ impl Embedded {
         self.observe(&call, |view, trail| {
             let key = self.resolve_and_admit(view, trail, &call, key)?;
             match name {
-                None | Some(POLICY) => Ok((POLICY, key.record.manager.policy(&self.identity))),
+                None | Some(POLICY) => Ok((POLICY, self.policy_text(view, &key)?)),
                 Some(_) => Err(refusal::no_such_policy()),
             }
         })
-    }
-
-    /// The text of the policy that a key has that somebody makes.
-    pub fn default_key_policy(&self) -> String {
-        StoredManager::Customer.policy(&self.identity)
     }
 
     /// The place that a marker of `list` of the operation leads to.

@@ -17,8 +17,10 @@ mod call;
 mod caller;
 mod data_key_pair;
 mod domain_key;
+mod grants;
 pub mod hsm;
 mod import;
+mod key_policy;
 mod keys;
 mod last_use;
 mod lists;
@@ -31,6 +33,7 @@ mod past;
 mod re_encryption;
 mod refusal;
 mod regions;
+mod rights;
 mod rotation;
 mod spec;
 mod store;
@@ -45,6 +48,7 @@ pub use audit::{AuditFilter, AuditRecords};
 pub use caller::{Caller, SignedRequest};
 pub use data_key_pair::{DataKeyPair, NewDataKeyPair};
 pub use domain_key::DomainKeyError;
+pub use grants::{Grant, GrantConstraint, NewGrant, RetiredGrant, Shown};
 pub use import::{ImportParameters, ImportType, KeyMaterial};
 pub use keys::Origin;
 pub use last_use::{KeyLastUsage, LastUse};
@@ -54,6 +58,9 @@ pub use pair::{MessageType, PublicKey, Signed};
 pub use passphrase::PassphraseError;
 pub use re_encryption::{ReEncryptedPair, Ways};
 pub use regions::Region;
+pub use rights::explain::{AskedRight, Explained};
+pub use rights::identities::BadIdentities;
+pub use rights::sessions::{AskedRole, Assumed, Session};
 pub use rotation::{RotationEntry, RotationStatus};
 pub use spec::{KeySpec, KeyUsage};
 pub use store::StoreError;
@@ -77,6 +84,7 @@ use hsm::{Hsm, HsmError};
 use last_use::LastUses;
 use past::Past;
 use regions::Regions;
+use rights::Rights;
 use store::Store;
 
 /// Tells the time; another one in tests.
@@ -217,6 +225,9 @@ pub enum OpenError {
     /// The audit log.
     #[error("the audit log of the embedded KMS failed")]
     AuditLog(#[source] io::Error),
+    /// The identities in the store.
+    #[error("the identities of the embedded KMS cannot be read")]
+    Identities(#[source] KmsError),
     /// The HSM part.
     #[error(transparent)]
     Hsm(#[from] HsmError),
@@ -244,6 +255,8 @@ pub struct Embedded {
     regions: Regions,
     /// Changes that signed requests do not see yet.
     past: Past,
+    /// Identities, and policies that were read before.
+    rights: Arc<Rights>,
 }
 
 impl Embedded {
@@ -277,9 +290,10 @@ impl Embedded {
         let store = open_store(dir, &hsm, &identity)?;
         let last_uses = Arc::new(LastUses::load(Arc::clone(&store), &audit)?);
         let next_due = Mutex::new(call::next_due(&store.view()?)?);
+        let rights = Arc::new(Rights::load(&store.view()?).map_err(OpenError::Identities)?);
         let (dir, order, regions) = (dir.to_owned(), RwLock::new(()), Regions::default());
         let (hsm, past) = (Arc::new(hsm), Past::default());
-        Ok(Self { store, hsm, audit, identity, clock, order, next_due, last_uses, dir, regions, past })
+        Ok(Self { store, hsm, audit, identity, clock, order, next_due, last_uses, dir, regions, past, rights })
     }
 
     /// The same, in which a change is seen by signed requests only after `delay`: a rehearsal of AWS's eventual consistency.
@@ -304,6 +318,7 @@ impl Embedded {
             dir: dir.to_owned(),
             regions: Regions::default(),
             past: Past::of(self.past.delay()),
+            rights: Arc::clone(&self.rights),
         })
     }
 

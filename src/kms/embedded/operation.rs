@@ -41,7 +41,9 @@ operations! {
     Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext GenerateRandom GenerateMac VerifyMac
     GetPublicKey Sign Verify DeriveSharedSecret GenerateDataKeyPair GenerateDataKeyPairWithoutPlaintext
     GetKeyLastUsage GetParametersForImport ImportKeyMaterial DeleteImportedKeyMaterial DeleteExpiredKeyMaterial
-    CreateAccessKey ListAccessKeys DeleteAccessKey LookupEvents
+    PutKeyPolicy CreateGrant ListGrants ListRetirableGrants RetireGrant RevokeGrant
+    CreateAccessKey ListAccessKeys DeleteAccessKey GetIdentities PutIdentities ExplainRight
+    AssumeRole GetCallerIdentity LookupEvents
     ZeroizeHsm InitialiseHsm BackUpKms GetAuditVerifyKey ForgetAuditVerifyKey
 }
 
@@ -72,13 +74,16 @@ impl Operation {
     }
 
     fn only_looks(self) -> bool {
-        self.name().starts_with("List") || matches!(self, Self::DescribeKey | Self::LookupEvents)
+        self.name().starts_with("List")
+            || matches!(self, Self::DescribeKey | Self::LookupEvents | Self::AssumeRole | Self::ExplainRight)
     }
 
     /// The service of AWS that has it.
     pub(super) fn source(self) -> &'static str {
         match self {
             Self::CreateAccessKey | Self::ListAccessKeys | Self::DeleteAccessKey => "iam.amazonaws.com",
+            Self::GetIdentities | Self::PutIdentities | Self::ExplainRight => "iam.amazonaws.com",
+            Self::AssumeRole | Self::GetCallerIdentity => "sts.amazonaws.com",
             Self::LookupEvents => "cloudtrail.amazonaws.com",
             _ => "kms.amazonaws.com",
         }
@@ -112,6 +117,7 @@ pub(super) fn permit(operation: Operation, state: KeyState, key: &KeyArn) -> Res
     }
     match (operation, state) {
         (Op::DeleteAlias | Op::CreateKey | Op::DeleteKey | Op::DeleteImportedKeyMaterial, _) => Ok(()),
+        (Op::PutKeyPolicy | Op::RetireGrant | Op::RevokeGrant, _) => Ok(()),
         (Op::CancelKeyDeletion, KeyState::PendingDeletion) => Ok(()),
         (Op::CancelKeyDeletion, _) => Err(refusal::not_pending_deletion(key)),
         (_, KeyState::Enabled) => Ok(()),

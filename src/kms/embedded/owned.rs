@@ -67,6 +67,7 @@ impl Embedded {
             dir,
             regions: Regions::default(),
             past: Past::default(),
+            rights: Arc::default(),
         })
     }
 }

@@ -6,13 +6,13 @@ use crate::crypto::pair::Oaep;
 use crate::kms::{EncryptionContext, KeyArn, KeyName, KmsError, WrappedKey};
 
 use super::audit::Call;
-use super::call::Trail;
+use super::call::{Found, Trail};
 use super::caller::Caller;
 use super::hsm::{Failure, HsmError, Side, Way};
 use super::operation::Operation;
 use super::pair::judge_symmetric;
 use super::store::{Lookup, StoreError, View};
-use super::usage::{Opening, ReEncryption, end_dry_run, judge_context, using, wrapped};
+use super::usage::{Opening, ReEncryption, end_dry_run, judge_context, on_same_key, using, wrapped};
 use super::{Embedded, refusal};
 
 /// How RSA keys open and seal on the two sides of a re-encryption; `None` of symmetric keys.
@@ -52,11 +52,21 @@ impl Embedded {
             let context = judge_side(asked.context, ways.from)?;
             let to_context = judge_side(asked.to_context, ways.to)?;
             provided?;
+            let to = self.resolve(view, &call, asked.to.as_str());
+            let to_id = to.as_ref().ok().map(|to| to.id);
             let from = match ways.from {
-                None => self.opening(view, trail, &call, asked.blob, "ReEncryptFrom")?,
-                oaep => self.side(view, trail, &call, asked.from, ("ReEncryptFrom", oaep))?,
+                None => self.opening(view, trail, (&call, "ReEncryptFrom"), asked.blob, to_id)?,
+                oaep => {
+                    let name = asked.from.ok_or_else(|| refusal::validation("sourceKeyId", None, "not be null"))?;
+                    let mut from = self.resolve(view, &call, name.as_str())?;
+                    let id = from.id;
+                    from.facts.extend(to_id.map(|to| on_same_key(to == id)));
+                    self.side(view, trail, (&call, "ReEncryptFrom"), from, oaep)?
+                }
             };
-            let to = self.side(view, trail, &call, Some(asked.to), ("ReEncryptTo", ways.to))?;
+            let mut to = to?;
+            to.facts.push(on_same_key(to.id == from.key.id));
+            let to = self.side(view, trail, (&call, "ReEncryptTo"), to, ways.to)?;
             end_dry_run(&call)?;
             note(trail, "sourceKeyMaterialId", &from, ways.from);
             note(trail, "destinationKeyMaterialId", &to, ways.to);
@@ -70,18 +80,16 @@ impl Embedded {
         })
     }
 
-    /// A key that opens or seals in this way, with the material that does it.
+    /// A key that opens or seals in this way, admitted, with the material that does it.
     fn side(
         &self,
         view: &View,
         trail: &mut Trail,
-        call: &Call<'_>,
-        name: Option<&KeyName>,
-        (action, oaep): (&str, Option<Oaep>),
+        (call, action): (&Call<'_>, &str),
+        key: Found,
+        oaep: Option<Oaep>,
     ) -> Result<Opening, KmsError> {
-        let name = name.ok_or_else(|| refusal::validation("sourceKeyId", None, "not be null"))?;
-        let key = self.resolve(view, call, name.as_str())?;
-        self.admit_as(trail, call, &key, action)?;
+        self.admit_as(view, trail, (call, action), &key)?;
         match oaep {
             None => judge_symmetric(call.operation, &key)?,
             Some(oaep) if key.record.spec.pair().is_none() => {

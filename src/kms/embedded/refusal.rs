@@ -2,7 +2,9 @@
 
 use crate::kms::{KeyArn, KmsError, Principal};
 
+use super::rights::identities::BadIdentities;
 use super::spec::{KeySpec, KeyUsage};
+use crate::policy::Malformed;
 
 fn refused(exception: &str, message: impl Into<String>) -> KmsError {
     KmsError::Refused { exception: exception.to_owned(), message: message.into() }
@@ -153,15 +155,86 @@ pub(super) fn access_denied(caller: &Principal, action: &str) -> KmsError {
 }
 
 /// `AccessDeniedException` of a caller to whom no policy gives the right.
-pub(super) fn no_policy_allows(caller: &Principal, action: &str, key: Option<&KeyArn>) -> KmsError {
-    let resource = key.map_or("*", KeyArn::as_str);
-    refused(
-        "AccessDeniedException",
-        format!(
-            "User: {caller} is not authorized to perform: kms:{action} on resource: {resource} because no identity-based \
-             policy allows the kms:{action} action"
-        ),
-    )
+pub(super) fn no_policy_allows(caller: &Principal, action: &str, resource: &str) -> KmsError {
+    let because = format!("because no identity-based policy allows the kms:{action} action");
+    not_authorised(caller, &format!("kms:{action}"), resource, &because)
+}
+
+/// `AccessDeniedException`, and why.
+pub(super) fn not_authorised(caller: &Principal, action: &str, resource: &str, because: &str) -> KmsError {
+    let text = format!("User: {caller} is not authorized to perform: {action} on resource: {resource} {because}");
+    refused("AccessDeniedException", text.trim_end())
+}
+
+/// `MalformedPolicyDocumentException` of a policy that is not taken.
+pub(super) fn malformed_policy(malformed: &Malformed) -> KmsError {
+    refused("MalformedPolicyDocumentException", malformed.to_string())
+}
+
+/// `MalformedPolicyDocumentException` of a policy that its caller could not change again.
+pub(super) fn locked_out() -> KmsError {
+    let text = "The new key policy will not allow you to update the key policy in the future.";
+    refused("MalformedPolicyDocumentException", text)
+}
+
+/// `MalformedPolicyDocumentException` of identities that are not taken.
+pub(super) fn bad_identities(bad: &BadIdentities) -> KmsError {
+    refused("MalformedPolicyDocumentException", format!("The identities are not taken: {bad}"))
+}
+
+/// `LimitExceededException` of one grant too many.
+pub(super) fn too_many_grants(key: &KeyArn, most: u64) -> KmsError {
+    refused("LimitExceededException", format!("The key {key} has {most} grants, and no more are allowed."))
+}
+
+/// `InvalidArnException` of a principal that is none.
+pub(super) fn invalid_arn_of_principal(principal: &str) -> KmsError {
+    refused("InvalidArnException", format!("{principal:?} is not the ARN of a principal"))
+}
+
+/// `ValidationError` (so AWS calls it) of an operation that the key has not, or a constraint that it cannot have.
+pub(super) fn invalid_grant(message: impl Into<String>) -> KmsError {
+    refused("ValidationError", message)
+}
+
+/// `InvalidGrantTokenException`
+pub(super) fn invalid_grant_token() -> KmsError {
+    refused("InvalidGrantTokenException", "")
+}
+
+/// `InvalidGrantIdException`
+pub(super) fn invalid_grant_id() -> KmsError {
+    refused("InvalidGrantIdException", "")
+}
+
+/// `NotFoundException` of a grant that is not there.
+pub(super) fn no_such_grant(id: &str, key: &KeyArn) -> KmsError {
+    refused("NotFoundException", format!("Grant ID {id} not found for key {key}"))
+}
+
+/// `ValidationException` with its text.
+pub(super) fn invalid(message: impl Into<String>) -> KmsError {
+    refused("ValidationException", message)
+}
+
+/// `InvalidArnException` of a key that is not named by its ARN.
+pub(super) fn invalid_arn_of_key(name: &str) -> KmsError {
+    refused("InvalidArnException", format!("{name:?} is not the ARN of a key"))
+}
+
+/// STS's `PackedPolicyTooLarge`
+pub(super) fn packed_policy_too_large() -> KmsError {
+    refused("PackedPolicyTooLarge", "The session policy is longer than 2048 bytes.")
+}
+
+/// STS's `MalformedPolicyDocument`
+pub(super) fn malformed_session_policy(malformed: &Malformed) -> KmsError {
+    refused("MalformedPolicyDocument", malformed.to_string())
+}
+
+/// `ExpiredTokenException`
+pub(super) fn expired_token() -> KmsError {
+    refused("ExpiredTokenException", "The security token included in the request is expired")
 }
 
 /// `AccessDeniedException` of access keys and the audit log, which are the account root's matter.

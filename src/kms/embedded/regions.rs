@@ -15,10 +15,11 @@ use crate::limits;
 use crate::sync::{Arc, Mutex};
 
 use super::admin::on_nothing;
-use super::call::{Trail, authorise};
+use super::call::Trail;
 use super::caller::SignedRequest;
 use super::operation::Operation;
 use super::owned::FOLDER as OWNED_FOLDER;
+use super::rights::NOTHING;
 use super::{Embedded, Identity, OpenError, make_private, refusal, store};
 
 /// Where the other regions lie, in the KMS's directory.
@@ -79,7 +80,7 @@ impl Embedded {
         let dir = self.dir.join(FOLDER).join(&region.0);
         if !store::exists(&dir).map_err(|error| refusal::internal(&error))? {
             let call = on_nothing(request.into(), Operation::named(operation));
-            authorise(&call, operation, None)?;
+            self.authorise(&self.store.view()?, &call, operation, NOTHING)?;
             self.make_place(&dir)?;
         }
         let opened = self.open_there(&dir, region).map_err(|error| refusal::internal(&error))?;

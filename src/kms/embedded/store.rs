@@ -7,6 +7,10 @@
 //! aliases    alias/NAME -> key id
 //! last uses  key id -> LastUse as JSON; meta says how far in the audit log they go
 //! access     access key id -> AccessKeyRecord as JSON (its secret sealed under the domain key)
+//! policies   key id -> the text of its policy, where it is not the default one
+//! grants     key id | grant id -> GrantRecord as JSON
+//! grant index  digest of what grants are looked up by | grant id -> key id (`grants` says by what)
+//! documents  name -> text: the identities
 //! ```
 //! A change is one write transaction: whole and on disk once it returns, or not there at all. Readers see a snapshot.
 //! The file is made under another name and renamed when complete, so that a torn one is never found under its own.
@@ -44,6 +48,10 @@ const MATERIALS: TableDefinition<'static, [u8; 48], [u8; TOKEN_BYTES]> = TableDe
 const ALIASES: TableDefinition<'static, &str, [u8; 16]> = TableDefinition::new("aliases");
 
 const ACCESS_KEYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("access keys");
+const POLICIES: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("policies");
+const GRANTS: TableDefinition<'static, [u8; 48], &[u8]> = TableDefinition::new("grants");
+const GRANT_INDEX: TableDefinition<'static, [u8; 48], &[u8]> = TableDefinition::new("grant index");
+const DOCUMENTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("documents");
 const LAST_USES: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("last uses");
 /// How far in the audit log the last uses go.
 const USES_UNTIL: &str = "last uses until";
@@ -56,8 +64,8 @@ const UNFINISHED: &str = "keys.redb.new";
 const FORMAT: &[u8] = b"envol embedded KMS store";
 /// The newest schema that this program reads and the one it writes.
 ///
-/// 2 has access keys, and tags and rotation in the records of keys; 3 has tokens of several lengths, and last uses; 4 has key
-/// pairs.
+/// 2 has access keys, and tags and rotation in the records of keys; 3 has tokens of several lengths, and last uses; 4
+/// has key pairs, policies, grants and documents.
 const SCHEMA: u32 = 4;
 
 /// The store cannot be read or written.
@@ -75,6 +83,9 @@ pub enum StoreError {
     /// A key without the token of one of its materials.
     #[error("the key store lacks the material of a key that it holds")]
     MaterialMissing,
+    /// A grant to somebody who cannot be one.
+    #[error("a grant in the key store is damaged")]
+    Grant,
     /// Another process has it open.
     #[error("another process has the key store open")]
     InUse,
@@ -130,9 +141,13 @@ pub(super) struct Store(Database);
 /// The tables, of a snapshot or of a change.
 pub(super) struct Tables<K, M, A, C> {
     keys: K,
+    pub(super) policies: K,
     tokens: M,
+    pub(super) grants: M,
+    pub(super) grant_index: M,
     aliases: A,
     access_keys: C,
+    pub(super) documents: C,
 }
 
 /// The tables of a snapshot.
@@ -169,7 +184,20 @@ pub(super) trait Lookup {
     fn access_key(&self, id: &str) -> Result<Option<AccessKeyRecord>, StoreError>;
     /// Every access key, sorted by id.
     fn all_access_keys(&self) -> Result<Vec<(String, AccessKeyRecord)>, StoreError>;
+    /// The text of a key's policy, where it is not the default one.
+    fn policy(&self, key: Uuid) -> Result<Option<String>, StoreError>;
+    /// A document.
+    fn document(&self, name: &str) -> Result<Option<String>, StoreError>;
+    /// A grant's record, as it is written.
+    fn grant(&self, place: &[u8; 48]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// The first `count` grants of a key behind the grant `behind`, by id, as they are written.
+    fn grants_behind(&self, key: Uuid, behind: Option<[u8; 32]>, count: usize) -> Result<Vec<GrantRow>, StoreError>;
+    /// What the index of grants has under `digest`: grants, each with its key; behind the grant `behind`, `count` at the most.
+    fn indexed(&self, digest: &[u8; 16], behind: Option<[u8; 32]>, count: usize) -> Result<Vec<GrantRow>, StoreError>;
 }
+
+/// The id of a grant, and what is written there.
+pub(super) type GrantRow = ([u8; 32], Vec<u8>);
 
 /// Whether `dir` holds a store.
 pub(super) fn exists(dir: &Path) -> Result<bool, io::Error> {
@@ -211,6 +239,7 @@ impl Store {
         let transaction = self.0.begin_write()?;
         transaction.open_table(ACCESS_KEYS)?;
         transaction.open_table(LAST_USES)?;
+        open_new_tables(&transaction)?;
         {
             let mut tokens = transaction.open_table(TOKENS)?;
             for entry in transaction.open_table(MATERIALS)?.iter()? {
@@ -265,9 +294,13 @@ impl Store {
         let snapshot: ReadTransaction = self.0.begin_read()?;
         Ok(Tables {
             keys: snapshot.open_table(KEYS)?,
+            policies: snapshot.open_table(POLICIES)?,
             tokens: snapshot.open_table(TOKENS)?,
+            grants: snapshot.open_table(GRANTS)?,
+            grant_index: snapshot.open_table(GRANT_INDEX)?,
             aliases: snapshot.open_table(ALIASES)?,
             access_keys: snapshot.open_table(ACCESS_KEYS)?,
+            documents: snapshot.open_table(DOCUMENTS)?,
         })
     }
 
@@ -278,12 +311,7 @@ impl Store {
     ) -> Result<T, E> {
         let transaction = self.0.begin_write().map_err(StoreError::from)?;
         let outcome = {
-            let mut tables = Tables {
-                keys: transaction.open_table(KEYS).map_err(StoreError::from)?,
-                tokens: transaction.open_table(TOKENS).map_err(StoreError::from)?,
-                aliases: transaction.open_table(ALIASES).map_err(StoreError::from)?,
-                access_keys: transaction.open_table(ACCESS_KEYS).map_err(StoreError::from)?,
-            };
+            let mut tables = tables_of(&transaction)?;
             work(&mut tables)?
         };
         // redb's durability is `Immediate` unless it is told otherwise: the commit returns after its fsync.
@@ -321,6 +349,28 @@ impl Store {
     }
 }
 
+/// Makes what schema 4 has and those before it have not.
+fn open_new_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    transaction.open_table(POLICIES)?;
+    transaction.open_table(GRANTS)?;
+    transaction.open_table(GRANT_INDEX)?;
+    transaction.open_table(DOCUMENTS)?;
+    Ok(())
+}
+
+fn tables_of(transaction: &WriteTransaction) -> Result<Change<'_>, StoreError> {
+    Ok(Tables {
+        keys: transaction.open_table(KEYS)?,
+        policies: transaction.open_table(POLICIES)?,
+        tokens: transaction.open_table(TOKENS)?,
+        grants: transaction.open_table(GRANTS)?,
+        grant_index: transaction.open_table(GRANT_INDEX)?,
+        aliases: transaction.open_table(ALIASES)?,
+        access_keys: transaction.open_table(ACCESS_KEYS)?,
+        documents: transaction.open_table(DOCUMENTS)?,
+    })
+}
+
 /// Makes a store under a passing name, and gives it its own when all of it is on disk.
 fn make(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<(), StoreError> {
     let unfinished = dir.join(UNFINISHED);
@@ -342,6 +392,7 @@ fn make(dir: &Path, identity: &Identity, check_value: &[u8; 32]) -> Result<(), S
         transaction.open_table(LAST_USES)?;
         transaction.open_table(ALIASES)?;
         transaction.open_table(ACCESS_KEYS)?;
+        open_new_tables(&transaction)?;
     }
     transaction.commit()?;
     database.close()?;
@@ -405,6 +456,54 @@ where
         });
         entries.collect()
     }
+
+    fn policy(&self, key: Uuid) -> Result<Option<String>, StoreError> {
+        Ok(self.policies.get(key.into_bytes())?.map(|text| String::from_utf8_lossy(text.value()).into_owned()))
+    }
+
+    fn document(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.documents.get(name)?.map(|text| String::from_utf8_lossy(text.value()).into_owned()))
+    }
+
+    fn grant(&self, place: &[u8; 48]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.grants.get(place)?.map(|record| record.value().to_vec()))
+    }
+
+    fn grants_behind(&self, key: Uuid, behind: Option<[u8; 32]>, count: usize) -> Result<Vec<GrantRow>, StoreError> {
+        rows(&self.grants, key.as_bytes(), behind, count)
+    }
+
+    fn indexed(&self, digest: &[u8; 16], behind: Option<[u8; 32]>, count: usize) -> Result<Vec<GrantRow>, StoreError> {
+        rows(&self.grant_index, digest, behind, count)
+    }
+}
+
+/// The first `count` rows of `table` whose places begin with `prefix`, behind the grant `behind`.
+fn rows(
+    table: &impl ReadableTable<[u8; 48], &'static [u8]>,
+    prefix: &[u8; 16],
+    behind: Option<[u8; 32]>,
+    count: usize,
+) -> Result<Vec<GrantRow>, StoreError> {
+    let from = match behind {
+        None => Bound::Included(grant_place(prefix, &[0; 32])),
+        Some(behind) => Bound::Excluded(grant_place(prefix, &behind)),
+    };
+    let entries = table.range::<[u8; 48]>((from, Bound::Included(grant_place(prefix, &[0xff; 32]))))?.take(count);
+    let rows = entries.map(|entry| {
+        let (place, value) = entry?;
+        let id = place.value()[16..].try_into().expect("what is left of 48 bytes behind 16");
+        Ok((id, value.value().to_vec()))
+    });
+    rows.collect()
+}
+
+/// Where a grant stands below a key's id or a digest.
+pub(super) fn grant_place(prefix: &[u8; 16], grant: &[u8; 32]) -> [u8; 48] {
+    let mut place = [0; 48];
+    place[..16].copy_from_slice(prefix);
+    place[16..].copy_from_slice(grant);
+    place
 }
 
 impl Change<'_> {
@@ -451,9 +550,23 @@ impl Change<'_> {
         Ok(self.access_keys.remove(id)?.is_some())
     }
 
-    /// Removes a key with its materials and aliases.
+    /// Writes the text of a key's policy.
+    pub(super) fn put_policy(&mut self, key: Uuid, text: &str) -> Result<(), StoreError> {
+        self.policies.insert(key.into_bytes(), text.as_bytes())?;
+        Ok(())
+    }
+
+    /// Writes a document.
+    pub(super) fn put_document(&mut self, name: &str, text: &str) -> Result<(), StoreError> {
+        self.documents.insert(name, text.as_bytes())?;
+        Ok(())
+    }
+
+    /// Removes a key with its materials, aliases, policy and grants.
     pub(super) fn remove_key(&mut self, id: Uuid) -> Result<(), StoreError> {
         self.keys.remove(id.into_bytes())?;
+        self.policies.remove(id.into_bytes())?;
+        self.remove_grants(id)?;
         self.tokens.retain(|place, _| place[..16] != *id.as_bytes())?;
         self.aliases.retain(|_, target| target != id.into_bytes())?;
         Ok(())

@@ -15,11 +15,12 @@ use crate::sys::locked::LockedMemory;
 use super::admin::on_nothing;
 use super::audit::Call;
 use super::blob::{Claim, canonical};
-use super::call::{ALGORITHM, Found, Trail, authorise};
+use super::call::{ALGORITHM, Found, Trail};
 use super::caller::Caller;
 use super::hsm::{Failure, HsmError, KeyId, Material, MaterialId};
 use super::operation::Operation;
 use super::pair::judge_symmetric;
+use super::rights::{NOTHING, On};
 use super::store::{Lookup, StoreError, View};
 use super::{Embedded, refusal};
 
@@ -139,7 +140,7 @@ impl Embedded {
         let call = using(caller.into(), Operation::Decrypt, key.map(KeyName::as_str), context, algorithm());
         self.observe(&call, |view, trail| {
             let associated = judge_context(context)?;
-            let Opening { key, material: id, token } = self.opening(view, trail, &call, blob, "Decrypt")?;
+            let Opening { key, material: id, token } = self.opening(view, trail, (&call, "Decrypt"), blob, None)?;
             end_dry_run(&call)?;
             trail.note_material("keyMaterialId", id);
             let plaintext = self.hsm.decrypt(self.material(&key, id, &token), &associated, blob.bytes())?;
@@ -163,9 +164,13 @@ impl Embedded {
         self.observe(&call, |view, trail| {
             let (context, to_context) = (judge_context(asked.context)?, judge_context(asked.to_context)?);
             provided?;
-            let Opening { key, material, token } = self.opening(view, trail, &call, asked.blob, "ReEncryptFrom")?;
-            let to = self.resolve(view, &call, asked.to.as_str())?;
-            self.admit_as(trail, &call, &to, "ReEncryptTo")?;
+            let to = self.resolve(view, &call, asked.to.as_str());
+            let to_id = to.as_ref().ok().map(|to| to.id);
+            let Opening { key, material, token } =
+                self.opening(view, trail, (&call, "ReEncryptFrom"), asked.blob, to_id)?;
+            let mut to = to?;
+            to.facts.push(on_same_key(to.id == key.id));
+            self.admit_as(view, trail, (&call, "ReEncryptTo"), &to)?;
             judge_symmetric(call.operation, &to)?;
             end_dry_run(&call)?;
             let current = to.record.current().id;
@@ -228,30 +233,32 @@ impl Embedded {
     pub fn generate_random<'a>(&self, caller: impl Into<Caller<'a>>, bytes: u16) -> Result<Plaintext, KmsError> {
         let mut call = on_nothing(caller.into(), Operation::GenerateRandom);
         call.parameters.push(("numberOfBytes", bytes.into()));
-        self.observe(&call, |_, _| {
+        self.observe(&call, |view, _| {
             judge_length(bytes)?;
-            authorise(&call, "GenerateRandom", None)?;
+            self.authorise(view, &call, "GenerateRandom", NOTHING)?;
             Ok(Plaintext(self.hsm.random(bytes)?))
         })
     }
 
-    /// What opens `blob`: the key is admitted and is the blob's.
+    /// What opens `blob`: the key is admitted and is the blob's. `to` is the key that is to seal it anew.
     pub(super) fn opening(
         &self,
         view: &View,
         trail: &mut Trail,
-        call: &Call<'_>,
+        (call, action): (&Call<'_>, &str),
         blob: &WrappedKey,
-        action: &str,
+        to: Option<Uuid>,
     ) -> Result<Opening, KmsError> {
         let claim = Claim::decode(blob.bytes());
-        let key = self.key_of_blob(view, call, claim)?;
-        if call.key.is_none() && authorise(call, action, Some(&key)).is_err() {
+        let mut key = self.key_of_blob(view, call, claim)?;
+        let id = key.id;
+        key.facts.extend(to.map(|to| on_same_key(to == id)));
+        if call.key.is_none() && self.authorise(view, call, action, On::Key(&key)).is_err() {
             // Who may not use the key that a blob names is not told that there is one: blobs can be made up.
             trail.resources.push(key.arn.to_string());
             return Err(refusal::unknown_blob_key());
         }
-        self.admit_as(trail, call, &key, action)?;
+        self.admit_as(view, trail, (call, action), &key)?;
         let claim = claim.ok_or_else(refusal::invalid_ciphertext)?;
         if claim.key.0 != *key.id.as_bytes() {
             return Err(refusal::incorrect_key());
@@ -363,6 +370,11 @@ impl From<HsmError> for KmsError {
             error => refusal::internal(&error),
         }
     }
+}
+
+/// Whether a ReEncrypt stays under one key, as policies are told.
+pub(super) fn on_same_key(same: bool) -> (&'static str, String) {
+    ("kms:ReEncryptOnSameKey", same.to_string())
 }
 
 fn algorithm() -> (&'static str, Value) {

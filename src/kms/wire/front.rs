@@ -1,4 +1,5 @@
-//! One request: authenticated, read, judged, carried out, and answered in AWS's form.
+//! One request: authenticated, read, judged, carried out, and answered in AWS's form. What is signed for STS goes its own way
+//! (`sts`) once it is authenticated.
 //!
 //! In this order (the key's resolution and the right to it follow inside the KMS): signature, operation, body, model,
 //! then the operation itself. Whatever an authenticated request for a known operation comes to, the audit log tells of it
@@ -20,12 +21,15 @@ use super::model::{Operation, Wrong};
 use super::operations;
 use super::refusal::{invalid, invalid_signature, unknown_operation, unreadable, unrecognized_client, unsupported};
 use super::rehearsal::throttling;
-use super::sigv4::Claim;
-use crate::kms::KmsError;
-use crate::kms::embedded::{Embedded, Region, SignedRequest};
+use super::sigv4::{Claim, Service};
+use super::sts;
+use crate::kms::embedded::{Embedded, Plaintext, Region, Session, SignedRequest};
+use crate::kms::{KmsError, Principal};
+use crate::policy::Document;
 use crate::sync::Arc;
 
 const TARGET: &str = "TrentService.";
+const XML: HeaderValue = HeaderValue::from_static("text/xml");
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 
 /// The members by which a request names an algorithm.
@@ -37,6 +41,8 @@ pub(super) struct Whole {
     pub(super) body: Bytes,
     /// Where it came from.
     pub(super) source: String,
+    /// Whether it came through TLS.
+    pub(super) secure: bool,
     /// Whether a rehearsal has it refused.
     pub(super) throttled: bool,
 }
@@ -45,13 +51,28 @@ pub(super) struct Whole {
 struct Authenticated {
     /// The region that it is signed for.
     region: Region,
+    service: Service,
     request: SignedRequest,
+}
+
+/// Who signed, and with which secret.
+struct Signer {
+    principal: Principal,
+    secret: Plaintext,
+    session_policy: Option<Document>,
 }
 
 /// Answers a request to the KMS whose own region's part is `home`.
 pub(super) fn answer(home: &Arc<Embedded>, whole: &Whole) -> Response<Bytes> {
     let authenticated = authenticate(home, whole);
     let id = authenticated.as_ref().map_or_else(|_| Uuid::new_v4(), |authenticated| authenticated.request.id);
+    let of_sts = match &authenticated {
+        Ok(authenticated) => authenticated.service == Service::Sts,
+        Err(_) => is_form(&whole.headers),
+    };
+    if of_sts {
+        return answer_of_sts(home, authenticated, whole, id);
+    }
     let outcome = match authenticated {
         Ok(authenticated) => serve(home, authenticated, whole),
         Err(error) => {
@@ -66,6 +87,31 @@ pub(super) fn answer(home: &Arc<Embedded>, whole: &Whole) -> Response<Bytes> {
     }
 }
 
+fn is_form(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
+}
+
+fn answer_of_sts(
+    home: &Arc<Embedded>,
+    authenticated: Result<Authenticated, KmsError>,
+    whole: &Whole,
+    id: Uuid,
+) -> Response<Bytes> {
+    let outcome = authenticated.and_then(|Authenticated { region, request, .. }| {
+        sts::serve(home, &region, &request, &whole.body, whole.throttled.then(throttling))
+    });
+    let (status, text) = match outcome {
+        Ok(text) => (StatusCode::OK, text),
+        Err(error) => {
+            debug!(%error, source = whole.source, "a request to STS was refused");
+            sts::failure(&error, &id.to_string())
+        }
+    };
+    let mut response = response(status, id, text.into());
+    response.headers_mut().insert(CONTENT_TYPE, XML);
+    response
+}
+
 /// The answer to what is no request of this protocol.
 pub(super) fn refuse(status: StatusCode, exception: &str) -> Response<Bytes> {
     response(status, Uuid::new_v4(), json!({ "__type": exception }).to_string().into())
@@ -73,15 +119,31 @@ pub(super) fn refuse(status: StatusCode, exception: &str) -> Response<Bytes> {
 
 fn authenticate(home: &Arc<Embedded>, whole: &Whole) -> Result<Authenticated, KmsError> {
     let claim = Claim::read(&whole.headers)?;
-    let (principal, secret) = home.access_key(&claim.access_key_id)?.ok_or_else(unrecognized_client)?;
-    claim.verify(secret.expose(), &whole.headers, &whole.body, now(home.time()))?;
+    let signer = signer(home, &claim)?.ok_or_else(unrecognized_client)?;
+    claim.verify(signer.secret.expose(), &whole.headers, &whole.body, now(home.time()))?;
+    let Signer { principal, secret, session_policy } = signer;
     drop(secret);
     let nowhere = || invalid_signature("Credential should be scoped to a valid region.");
     let region = Region::named(&claim.region).ok_or_else(nowhere)?;
     let mut request = SignedRequest::new(principal, claim.access_key_id);
     request.source.clone_from(&whole.source);
+    (request.secure, request.session_policy) = (whole.secure, session_policy);
     request.user_agent = whole.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
-    Ok(Authenticated { region, request })
+    Ok(Authenticated { region, service: claim.service, request })
+}
+
+/// A session by its token, or else a user by their access key.
+fn signer(home: &Embedded, claim: &Claim) -> Result<Option<Signer>, KmsError> {
+    if let Some(token) = &claim.token {
+        let session = home.session(&claim.access_key_id, token)?;
+        return Ok(session.map(|Session { principal, secret, policy }| Signer {
+            principal,
+            secret,
+            session_policy: policy,
+        }));
+    }
+    let user = home.access_key(&claim.access_key_id)?;
+    Ok(user.map(|(principal, secret)| Signer { principal, secret, session_policy: None }))
 }
 
 fn now(time: SystemTime) -> Timestamp {
@@ -89,7 +151,7 @@ fn now(time: SystemTime) -> Timestamp {
 }
 
 fn serve(home: &Arc<Embedded>, authenticated: Authenticated, whole: &Whole) -> Result<Value, KmsError> {
-    let Authenticated { region, mut request } = authenticated;
+    let Authenticated { region, mut request, .. } = authenticated;
     let target = whole.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let operation = target.and_then(|target| target.strip_prefix(TARGET)).and_then(Operation::named);
     let operation = operation.ok_or_else(unknown_operation)?;
@@ -99,6 +161,7 @@ fn serve(home: &Arc<Embedded>, authenticated: Authenticated, whole: &Whole) -> R
         }
         let handler = operations::handler(operation.name).ok_or_else(|| unsupported(operation.name))?;
         let kms = home.in_region(&region, &request, operation.name)?;
+        kms.judge_grant_tokens(&input.texts("GrantTokens"))?;
         handler(&kms, &request, &input)
     });
     match outcome {

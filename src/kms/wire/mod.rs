@@ -1,7 +1,8 @@
 //! The AWS KMS JSON protocol, served: the embedded KMS as the unmodified `aws` CLI and the SDKs meet it.
 //!
 //! A request is authenticated (`sigv4`), read and judged by the service model (`model`), carried out by the embedded KMS
-//! in the region that it is signed for (`front`, `operations`), and answered. `server` owns sockets, connections and
+//! in the region that it is signed for (`front`, `operations`), and answered; so are the two requests to STS that go with it
+//! (`sts`). `server` owns sockets, connections and
 //! their bounds, `tls` what encrypts them. What is the same as AWS, what differs and what is left out stands in `src/kms/KMS.md`.
 
 mod front;
@@ -12,6 +13,7 @@ mod refusal;
 mod rehearsal;
 mod server;
 pub mod sigv4;
+mod sts;
 mod tls;
 
 pub use operations::served;

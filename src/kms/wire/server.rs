@@ -176,6 +176,15 @@ pub struct Server {
     accepting: JoinSet<()>,
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+struct Peer {
+    /// An address, or the user of a unix socket.
+    source: String,
+    /// Whether TLS is between.
+    secure: bool,
+}
+
 /// What every connection needs.
 #[derive(Clone)]
 struct Door {
@@ -241,7 +250,7 @@ async fn accept_tcp(socket: TcpListener, tls: Option<Tls>, door: Door) {
             let (door, peer) = (door.clone(), peer.ip().to_string());
             match tls.clone() {
                 Some(tls) => connections.spawn(door.converse_behind(tls, stream, peer, permit)),
-                None => connections.spawn(door.converse(stream, peer, permit)),
+                None => connections.spawn(door.converse(stream, Peer { source: peer, secure: false }, permit)),
             };
         }
         while connections.try_join_next().is_some() {}
@@ -254,7 +263,7 @@ async fn accept_unix(socket: UnixListener, made: Made, door: Door) {
     let mut connections = JoinSet::new();
     while let Some(accepted) = door.next(socket.accept()).await {
         if let Some((permit, (stream, _))) = door.admit(accepted).await {
-            let peer = user_of(&stream);
+            let peer = Peer { source: user_of(&stream), secure: false };
             connections.spawn(door.clone().converse(stream, peer, permit));
         }
         while connections.try_join_next().is_some() {}
@@ -309,19 +318,14 @@ impl Door {
             () = stopped(&mut stop) => return,
         };
         match agreed {
-            Ok(stream) => self.converse(stream, source, permit).await,
+            Ok(stream) => self.converse(stream, Peer { source, secure: true }, permit).await,
             Err(error) => debug!(%error, source, "a client of the KMS does not agree to TLS"),
         }
     }
 
-    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
-        self,
-        stream: S,
-        source: String,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, peer: Peer, permit: OwnedSemaphorePermit) {
         let service = service_fn(|request| {
-            let answered = answer(&self, source.clone(), request);
+            let answered = answer(&self, peer.clone(), request);
             async { Ok::<_, Infallible>(answered.await) }
         });
         let connection = http1::Builder::new()
@@ -340,13 +344,13 @@ impl Door {
             }
         };
         if let Err(error) = ended {
-            debug!(%error, source, "a connection to the KMS broke off");
+            debug!(%error, source = peer.source, "a connection to the KMS broke off");
         }
         drop(permit);
     }
 }
 
-async fn answer(door: &Door, source: String, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(door: &Door, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     sleep(door.rehearsal.delay).await;
     let kms = Arc::clone(&door.kms);
     let (head, body) = request.into_parts();
@@ -354,7 +358,8 @@ async fn answer(door: &Door, source: String, request: Request<Incoming>) -> Resp
     let refused = match whole {
         Ok(Ok(body)) if head.method == Method::POST && head.uri.path() == "/" && head.uri.query().is_none() => {
             let throttled = door.counted.is_throttled(&door.rehearsal);
-            let whole = Whole { headers: head.headers, body: body.to_bytes(), source, throttled };
+            let Peer { source, secure } = peer;
+            let whole = Whole { headers: head.headers, body: body.to_bytes(), source, secure, throttled };
             let answered = tokio::task::spawn_blocking(move || front::answer(&kms, &whole)).await;
             match answered {
                 Ok(response) => return response.map(Full::new),

@@ -2,8 +2,9 @@
 //!
 //! The scheme is that of the `Authorization` header. A request is `POST /` without a query, so its canonical form is made
 //! of the signed headers and the digest of the body, which is computed here whatever the client says it is. `host`,
-//! `x-amz-date` and `x-amz-target` must be signed: the last one is the operation. Each of these, and `Authorization`, is
-//! there once, so that nobody on the way can take another one for it. The clock may be five minutes off.
+//! `x-amz-date` and, for the KMS, `x-amz-target` must be signed: the last one is the operation; so must the token of a
+//! session. Each of these, and `Authorization`, is there once, so that nobody on the way can take another one for it. The
+//! clock may be five minutes off.
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use jiff::Timestamp;
@@ -18,9 +19,40 @@ use crate::secret::Secret;
 use crate::sys::locked::LockedMemory;
 
 const SCHEME: &str = "AWS4-HMAC-SHA256";
-const SERVICE: &str = "kms";
 const TERMINATOR: &str = "aws4_request";
-const MUST_BE_SIGNED: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
+const ONCE: [&str; 5] = ["host", "x-amz-date", "x-amz-target", "authorization", TOKEN];
+/// The token of a session.
+const TOKEN: &str = "x-amz-security-token";
+
+/// What is served, as signatures name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// `kms`
+    Kms,
+    /// `sts`
+    Sts,
+}
+
+impl Service {
+    fn named(name: &str) -> Option<Self> {
+        [Self::Kms, Self::Sts].into_iter().find(|service| service.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kms => "kms",
+            Self::Sts => "sts",
+        }
+    }
+
+    /// The headers that must be signed: of the KMS, the operation is one.
+    fn must_be_signed(self) -> &'static [&'static str] {
+        match self {
+            Self::Kms => &["host", "x-amz-date", "x-amz-target"],
+            Self::Sts => &["host", "x-amz-date"],
+        }
+    }
+}
 
 /// What the headers of a request claim; true once [`Claim::verify`] has said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +61,10 @@ pub struct Claim {
     pub access_key_id: String,
     /// The region that it is meant for.
     pub region: String,
+    /// What it is meant for.
+    pub service: Service,
+    /// The token of the session that it is signed in.
+    pub token: Option<String>,
     /// The day of the signing key, as it is written.
     day: String,
     /// Lower-case names, in the order signed.
@@ -45,23 +81,25 @@ impl Claim {
     /// # Errors
     /// Where there is none, or one that cannot hold, in the words of AWS.
     pub fn read(headers: &HeaderMap) -> Result<Self, KmsError> {
-        if let Some(name) = MUST_BE_SIGNED.iter().chain(&["authorization"]).find(|name| is_repeated(headers, name)) {
+        if let Some(name) = ONCE.iter().find(|name| is_repeated(headers, name)) {
             return Err(incomplete(format!("Header '{name}' must be there once.")));
         }
         let header = headers.get(AUTHORIZATION).ok_or_else(missing_token)?;
         let header = header.to_str().map_err(|_| incomplete("Authorization header is not text."))?;
         let fields = Fields::read(header)?;
         let [access_key_id, day, region, service, terminator] = fields.scope()?;
-        if service != SERVICE {
-            return Err(invalid_signature("Credential should be scoped to correct service: 'kms'."));
-        }
+        let service = Service::named(service)
+            .ok_or_else(|| invalid_signature("Credential should be scoped to correct service: 'kms'."))?;
         if terminator != TERMINATOR {
             let text =
                 format!("Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{terminator}'.");
             return Err(invalid_signature(text));
         }
         let signed: Vec<String> = fields.signed.split(';').map(str::to_owned).collect();
-        if let Some(missing) = MUST_BE_SIGNED.iter().find(|name| !signed.iter().any(|signed| signed == *name)) {
+        let token = headers.get(TOKEN).map(|token| token.to_str().map(str::to_owned));
+        let token = token.transpose().map_err(|_| unrecognized_client())?;
+        let mut needed = service.must_be_signed().iter().chain(token.as_ref().map(|_| &TOKEN));
+        if let Some(missing) = needed.find(|name| !signed.iter().any(|signed| signed == *name)) {
             return Err(invalid_signature(format!("'{missing}' must be a 'SignedHeader' in the AWS Authorization.")));
         }
         let (date, time) = date_of(headers)?;
@@ -72,12 +110,9 @@ impl Claim {
                 &date[..8]
             )));
         }
-        if headers.contains_key("x-amz-security-token") {
-            return Err(unrecognized_client());
-        }
         let signature = unhex(fields.signature).ok_or_else(mismatch)?;
         let (access_key_id, region, day) = (access_key_id.to_owned(), region.to_owned(), day.to_owned());
-        Ok(Self { access_key_id, region, day, signed, signature, date: date.to_owned(), time })
+        Ok(Self { access_key_id, region, service, token, day, signed, signature, date: date.to_owned(), time })
     }
 
     /// Whether `secret` made the signature, over these headers and this body, not long before or after `now`.
@@ -86,9 +121,10 @@ impl Claim {
     /// Where it did not, in the words of AWS; or where no memory can be locked.
     pub fn verify(&self, secret: &[u8], headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<(), KmsError> {
         let canonical = self.canonical(headers, body).ok_or_else(mismatch)?;
-        let scope = format!("{}/{}/{SERVICE}/{TERMINATOR}", self.day, self.region);
+        let service = self.service.name();
+        let scope = format!("{}/{}/{service}/{TERMINATOR}", self.day, self.region);
         let text = format!("{SCHEME}\n{}\n{scope}\n{}", self.date, hex(&digest::sha256(&[&canonical])));
-        let expected = signature(secret, &self.day, &self.region, SERVICE, text.as_bytes())?;
+        let expected = signature(secret, &self.day, &self.region, service, text.as_bytes())?;
         if !digest::equal(&expected, &self.signature) {
             return Err(mismatch());
         }

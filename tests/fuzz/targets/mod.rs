@@ -14,6 +14,7 @@ pub(crate) mod kms_store;
 pub(crate) mod kms_wire;
 pub(crate) mod nbd_handshake;
 pub(crate) mod nbd_transmission;
+pub(crate) mod policy;
 pub(crate) mod sigv4;
 pub(crate) mod volumes;
 pub(crate) mod wrapped_blob;
@@ -38,7 +39,7 @@ macro_rules! targets {
 }
 targets! {
     audit_verify, blob_decode, config, control_json, header_decode, header_pair, hsm_request, kms_store, kms_wire, nbd_handshake,
-    nbd_transmission, sigv4, wrapped_blob,
+    nbd_transmission, policy, sigv4, wrapped_blob,
 }
 
 /// Bytes that are taken off one by one; zeros behind their end.

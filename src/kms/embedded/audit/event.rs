@@ -72,16 +72,17 @@ impl Told<'_> {
     }
 
     fn user(&self) -> Value {
-        let account = &self.identity.account;
+        let own = self.identity.account.as_str();
         if self.call.operation.is_internal() {
-            return json!({ "accountId": account, "invokedBy": INTERNAL });
+            return json!({ "accountId": own, "invokedBy": INTERNAL });
         }
+        let account = self.call.caller.principal.account().unwrap_or(own);
         let arn = self.call.caller.principal.as_str();
         let mut user = json!({ "arn": arn, "accountId": account });
         match arn.rsplit_once(':').map(|(_, resource)| resource.split('/').collect::<Vec<_>>()).as_deref() {
             Some(["root"]) => {
                 user["type"] = "Root".into();
-                user["principalId"] = account.as_str().into();
+                user["principalId"] = account.into();
             }
             Some(["user", .., name]) => {
                 user["type"] = "IAMUser".into();
@@ -133,7 +134,8 @@ impl Told<'_> {
     /// What may be shown of the answer.
     fn response(&self) -> Value {
         let operation = self.call.operation;
-        if self.failure.is_some() || operation.is_read_only() || operation.is_internal() {
+        let silent = operation.is_read_only() && operation != Operation::AssumeRole;
+        if self.failure.is_some() || silent || operation.is_internal() {
             return Value::Null;
         }
         let mut shown = if self.first { self.trail.response.clone() } else { Map::new() };

@@ -153,7 +153,8 @@ impl Operation {
     /// The members of a request that may be shown in an audit record, named as there (`keyId`). Tokens of grants are
     /// left out, as CloudTrail does.
     pub fn shown(&self, request: &Map<String, Value>) -> Map<String, Value> {
-        let shown = self.members.iter().filter(|member| member.shape.is_shown() && member.name != "GrantTokens");
+        let is_token = |member: &Member| ["GrantToken", "GrantTokens"].contains(&member.name);
+        let shown = self.members.iter().filter(|member| member.shape.is_shown() && !is_token(member));
         shown.filter_map(|member| Some((lower(member.name), present(request, member.name)?.clone()))).collect()
     }
 }

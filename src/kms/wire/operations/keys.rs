@@ -27,13 +27,17 @@ pub(super) fn create_key(kms: &Embedded, caller: &SignedRequest, input: &Input) 
     if input.flag("MultiRegion") {
         return Err(unsupported("MultiRegion"));
     }
-    let policy = input.text("Policy").map(serde_json::from_str::<Value>);
-    let usual = serde_json::from_str(&kms.default_key_policy()).expect("it was made as JSON");
-    if policy.is_some_and(|policy| policy.ok() != Some(usual)) {
-        return Err(unsupported("A key policy other than the default one"));
-    }
-    let description = input.text("Description").unwrap_or_default();
-    let made = kms.create(caller, &NewKey { description, alias: None, tags: &input.tags(), spec, usage, origin })?;
+    let new = NewKey {
+        description: input.text("Description").unwrap_or_default(),
+        alias: None,
+        tags: &input.tags(),
+        spec,
+        usage,
+        origin,
+        policy: input.text("Policy"),
+        bypass_lockout_check: input.flag("BypassPolicyLockoutSafetyCheck"),
+    };
+    let made = kms.create(caller, &new)?;
     Ok(json!({ "KeyMetadata": metadata(kms, &made) }))
 }
 
@@ -84,6 +88,11 @@ pub(super) fn schedule_key_deletion(kms: &Embedded, caller: &SignedRequest, inpu
 pub(super) fn cancel_key_deletion(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
     let key = kms.cancel_key_deletion(caller, &input.key())?;
     Ok(json!({ "KeyId": key.arn }))
+}
+
+pub(super) fn put_key_policy(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {
+    let policy = (input.needed("Policy"), input.flag("BypassPolicyLockoutSafetyCheck"));
+    kms.put_key_policy(caller, &input.key(), input.text("PolicyName"), policy).map(|()| Value::Null)
 }
 
 pub(super) fn update_key_description(kms: &Embedded, caller: &SignedRequest, input: &Input) -> Answer {

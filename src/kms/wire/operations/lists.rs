@@ -12,7 +12,7 @@ use super::keys::expiration_model;
 type Answer = Result<Value, KmsError>;
 
 /// A page as AWS answers it: the items under `name`, and where the next one starts.
-fn answer<T>(name: &str, page: Page<T>, show: impl Fn(T) -> Value) -> Value {
+pub(super) fn answer<T>(name: &str, page: Page<T>, show: impl Fn(T) -> Value) -> Value {
     let items: Vec<Value> = page.items.into_iter().map(show).collect();
     let mut answer = json!({ name: items, "Truncated": page.next.is_some() });
     if let Some(next) = page.next {

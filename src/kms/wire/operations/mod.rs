@@ -3,6 +3,7 @@
 //! An operation that the model has and this table has not is refused as unsupported; so is a member that asks for what is
 //! not here. Nothing is accepted that is not done.
 
+mod grants;
 mod import;
 mod keys;
 mod lists;
@@ -22,6 +23,7 @@ type Handler = fn(&Embedded, &SignedRequest, &Input) -> Result<Value, KmsError>;
 const SERVED: &[(&str, Handler)] = &[
     ("CancelKeyDeletion", keys::cancel_key_deletion),
     ("CreateAlias", keys::create_alias),
+    ("CreateGrant", grants::create_grant),
     ("CreateKey", keys::create_key),
     ("Decrypt", usage::decrypt),
     ("DeleteAlias", keys::delete_alias),
@@ -46,11 +48,16 @@ const SERVED: &[(&str, Handler)] = &[
     ("GetPublicKey", pairs::get_public_key),
     ("ImportKeyMaterial", import::import_key_material),
     ("ListAliases", lists::list_aliases),
+    ("ListGrants", grants::list_grants),
     ("ListKeyPolicies", lists::list_key_policies),
     ("ListKeyRotations", lists::list_key_rotations),
     ("ListKeys", lists::list_keys),
     ("ListResourceTags", lists::list_resource_tags),
+    ("ListRetirableGrants", grants::list_retirable_grants),
+    ("PutKeyPolicy", keys::put_key_policy),
     ("ReEncrypt", usage::re_encrypt),
+    ("RetireGrant", grants::retire_grant),
+    ("RevokeGrant", grants::revoke_grant),
     ("RotateKeyOnDemand", keys::rotate_key_on_demand),
     ("ScheduleKeyDeletion", keys::schedule_key_deletion),
     ("Sign", pairs::sign),
