@@ -30,6 +30,15 @@ fn a_kms_is_carried_elsewhere_while_it_serves_and_every_volume_attaches_there() 
         must(&mut command(&["nbdcopy", file.to_str().expect("text"), &uri]));
     }
     daemon.json(["key", "rotate", "alias/mine"]);
+    let who = r#"{ "accounts": { "000000000000": { "users": { "carried": {} } } } }"#;
+    let policy = r#"{ "Statement": { "Sid": "carried", "Effect": "Allow", "Principal": { "AWS": "000000000000" }, "Action": "kms:*", "Resource": "*" } }"#;
+    safe.write("identities", who.as_bytes());
+    safe.write("policy", policy.as_bytes());
+    daemon.json(["iam", "put", &safe.text("identities")]);
+    daemon.json(["key", "policy", "put", "alias/mine", &safe.text("policy")]);
+    let rights = |daemon: &Daemon| [daemon.json(["key", "policy", "get", "alias/mine"]), daemon.json(["iam", "show"])];
+    let given = rights(&daemon);
+    assert!(given.iter().all(|told| told.to_string().contains("carried")), "{given:?}");
     // Keys are made all the while.
     let made = std::thread::scope(|scope| {
         let making =
@@ -53,6 +62,7 @@ fn a_kms_is_carried_elsewhere_while_it_serves_and_every_volume_attaches_there() 
         assert_eq!(elsewhere.json(["key", "show", &key])["state"], "Enabled", "what was answered before is there");
     }
     assert_eq!(elsewhere.json(["key", "show", "alias/mine"])["rotations"], 1);
+    assert_eq!(rights(&elsewhere), given, "who may do what there");
     let log = elsewhere.json(["audit", "list"]).to_string();
     assert!(!log.contains("RotateKeyOnDemand") && log.contains("DescribeKey"), "it begins a log of its own: {log}");
     let volumes = elsewhere.path().join("state/volumes");
