@@ -168,20 +168,25 @@ pub const KMS_CONNECTIONS_MAX: usize = 128;
 /// A message between the KMS and its HSM part: a context of 8 KiB, a blob of 6 KiB and the rest fit well within.
 pub const HSM_MESSAGE_MAX: usize = 32 << 10;
 
-/// How long the HSM may take over one request. It computes for microseconds; one that has not answered by then is stuck.
+/// How long the HSM may take over one request other than for an RSA key. It computes for microseconds, with an RSA key for ten
+/// milliseconds; one that has not answered by then is stuck.
 pub const HSM_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long it may take over making or using an RSA key: 4,096 bits take up to seconds where the machine is busy. Whoever
-/// else needs the HSM waits for as long; zeroizing does not.
+/// How long it may take over making an RSA key: 4,096 bits take up to seconds where the machine is busy. Only who asks for
+/// another RSA key waits for as long.
 pub const HSM_RSA_DEADLINE: Duration = Duration::from_secs(20);
+
+/// RSA keys that are asked of the HSM at once: one is made, the others wait for it, some seconds each. Past it, AWS's
+/// `ThrottlingException`: no queue is longer than a client's patience.
+pub const HSM_RSA_KEYS_AT_ONCE: usize = 4;
 
 /// How long automatic rotations wait that the HSM did not answer, before it is asked for them again: looking for what is due
 /// reads all keys and syncs the store.
 pub const ROTATION_RETRY: Duration = Duration::from_secs(60);
 
 /// Memory for keys that the HSM has from its start, since it can get no other of the best kind later: requests and answers of
-/// the longest, and what lies between.
-pub const HSM_KEY_MEMORY_BYTES: usize = 8 * HSM_MESSAGE_MAX;
+/// the longest, and what lies between, for each of its two threads.
+pub const HSM_KEY_MEMORY_BYTES: usize = 16 * HSM_MESSAGE_MAX;
 
 /// Bytes of a passphrase; a key file of any usual kind fits.
 pub const PASSPHRASE_MAX: usize = 4096;

@@ -5,6 +5,7 @@ mod killing;
 mod memory;
 mod pairs;
 mod place;
+mod rsa;
 mod running;
 mod sources;
 #[path = "../support/mod.rs"]

@@ -30,17 +30,22 @@ fn the_hsm_is_a_grandchild_of_the_daemon_that_can_open_nothing_and_leaves_no_cor
     let parent = parent_of(hsm);
     assert_eq!(parent_of(parent), daemon.pid());
     let own = fs::read_link(format!("/proc/{}/exe", daemon.pid())).expect("it runs");
-    for pid in [hsm, parent] {
+    // The second thread of the HSM makes RSA keys.
+    for (pid, threads) in [(hsm, "2"), (parent, "1")] {
         assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).expect("it runs"), own, "the same program");
         let core = line_of(&format!("/proc/{pid}/limits"), "Max core file size");
         assert_eq!(core.split_whitespace().rev().nth(2), Some("0"), "{core}");
         assert!(line_of(&format!("/proc/{pid}/status"), "NoNewPrivs:").ends_with('1'));
-        assert_eq!(line_of(&format!("/proc/{pid}/status"), "Threads:").split_whitespace().last(), Some("1"));
+        assert_eq!(line_of(&format!("/proc/{pid}/status"), "Threads:").split_whitespace().last(), Some(threads));
         assert_eq!(fs::read(format!("/proc/{pid}/environ")).expect("readable"), b"", "an empty environment");
     }
     let files = line_of(&format!("/proc/{hsm}/limits"), "Max open files");
     assert_eq!(files.split_whitespace().nth(3), Some("0"), "{files}");
-    assert!(line_of(&format!("/proc/{hsm}/status"), "Seccomp:").ends_with('2'), "a filter");
+    for thread in fs::read_dir(format!("/proc/{hsm}/task")).expect("it runs") {
+        let status = thread.expect("an entry").path().join("status").display().to_string();
+        assert!(line_of(&status, "Seccomp:").ends_with('2'), "a filter");
+        assert!(line_of(&status, "NoNewPrivs:").ends_with('1'));
+    }
     let maps = fs::read_to_string(format!("/proc/{hsm}/smaps")).expect("readable");
     for place in ["[heap]", "[stack]"] {
         let flags = maps.split_once(place).and_then(|(_, behind)| behind.split_once("VmFlags:")).expect("told").1;

@@ -79,7 +79,7 @@ impl Embedded {
         }
         let mut calls = vec![Call { caller, operation: Operation::CreateKey, key: None, context: None, parameters }];
         calls.extend(alias.map(|alias| on_alias(caller, Operation::CreateAlias, alias, None)));
-        let ahead = self.pair_ahead(&calls[0], new);
+        let ahead = self.key_ahead(&calls[0], new);
         self.change_together(&calls, |tables, trail| {
             judge_description(description)?;
             alias.map(|alias| self.judge_new_alias(tables, alias)).transpose()?;
@@ -295,17 +295,15 @@ impl Embedded {
         manager: StoredManager,
         new: &NewKey<'_>,
         tags: BTreeMap<String, String>,
-        ahead: Option<Ahead>,
+        ahead: Ahead,
     ) -> Result<Found, KmsError> {
         let usage = new.spec.usage_named(new.usage.map(KeyUsage::name))?;
-        let id = ahead.as_ref().map_or_else(new_id, |ahead| ahead.key);
+        let id = ahead.key;
         let arn = self.identity.key_arn(id);
         trail.resources.push(arn.to_string());
-        let (state, materials) = match new.origin {
-            Origin::External => (StoredState::PendingImport, Vec::new()),
-            Origin::Kms => {
-                let made = ahead.map(|ahead| (ahead.material, ahead.token));
-                let made = made.map_or_else(|| self.new_token(id, new.spec), Ok)?;
+        let (state, materials) = match ahead.material {
+            None => (StoredState::PendingImport, Vec::new()),
+            Some(made) => {
                 (StoredState::Enabled, vec![keep_material(tables, id, made, trail.now, RotationType::default())?])
             }
         };
@@ -321,17 +319,6 @@ impl Embedded {
         Ok(key)
     }
 
-    pub(super) fn make_material(
-        &self,
-        tables: &mut Change<'_>,
-        key: Uuid,
-        spec: KeySpec,
-        now: Timestamp,
-        by: RotationType,
-    ) -> Result<MaterialRecord, KmsError> {
-        keep_material(tables, key, self.new_token(key, spec)?, now, by)
-    }
-
     /// New material for a key of that kind, from the HSM.
     pub(super) fn new_token(&self, key: Uuid, spec: KeySpec) -> Result<(MaterialId, Vec<u8>), HsmError> {
         let (account, key) = (&self.identity.account, KeyId(key.into_bytes()));
@@ -342,21 +329,25 @@ impl Embedded {
         }
     }
 
-    /// The pair of a key that is to be one, should the call come to it: making one may take long, and nobody is to wait for
-    /// it who only uses the store.
-    fn pair_ahead(&self, call: &Call<'_>, new: &NewKey<'_>) -> Result<Option<Ahead>, KmsError> {
-        if new.spec.pair().is_none() {
-            return Ok(None);
-        }
+    /// What is to be a key, should the call come to it.
+    fn key_ahead(&self, call: &Call<'_>, new: &NewKey<'_>) -> Result<Ahead, KmsError> {
         judge_description(new.description)?;
         self.authorise(&self.store.view()?, call, "CreateKey", NOTHING)?;
         new.spec.usage_named(new.usage.map(KeyUsage::name))?;
-        if new.origin != Origin::Kms {
+        if new.spec.pair().is_some() && new.origin != Origin::Kms {
             return Err(refusal::pair_of_that_origin(new.origin.name(), new.spec));
         }
+        self.ahead(new)
+    }
+
+    /// The id and the material of a key to be, which nothing stands for yet.
+    pub(super) fn ahead(&self, new: &NewKey<'_>) -> Result<Ahead, KmsError> {
         let key = new_id();
-        let (material, token) = self.new_token(key, new.spec)?;
-        Ok(Some(Ahead { key, material, token }))
+        let material = match new.origin {
+            Origin::External => None,
+            Origin::Kms => Some(self.new_token(key, new.spec)?),
+        };
+        Ok(Ahead { key, material })
     }
 
     /// Resolves, admits, changes the record and writes it.
@@ -422,11 +413,12 @@ impl Embedded {
     }
 }
 
-/// Material that was made before the change that stores it, for a key that is not there yet.
+/// What was made before the change that stores it, for a key that is not there yet: nobody is to wait for the HSM who only
+/// uses the store.
 pub(super) struct Ahead {
     key: Uuid,
-    material: MaterialId,
-    token: Vec<u8>,
+    /// `None` where it is to come from elsewhere.
+    material: Option<(MaterialId, Vec<u8>)>,
 }
 
 fn new_id() -> Uuid {
@@ -435,7 +427,7 @@ fn new_id() -> Uuid {
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
-fn keep_material(
+pub(super) fn keep_material(
     tables: &mut Change<'_>,
     key: Uuid,
     (id, token): (MaterialId, Vec<u8>),

@@ -268,12 +268,12 @@ impl Embedded {
         }
         self.judge_unmade(call, action)?;
         let make = on_nothing(call.caller, Operation::CreateKey);
+        let new = NewKey::described("Default key that protects my EBS volumes when no other key is defined");
+        let ahead = self.ahead(&new);
         self.change(&make, |tables, trail| {
             // Another caller may have been first.
             if tables.alias(aliases::EBS)?.is_none() {
-                let description = "Default key that protects my EBS volumes when no other key is defined";
-                let new = NewKey::described(description);
-                let mut key = self.make_key(tables, trail, StoredManager::Aws, &new, BTreeMap::new(), None)?;
+                let mut key = self.make_key(tables, trail, StoredManager::Aws, &new, BTreeMap::new(), ahead?)?;
                 key.record.rotation = Some(rotation::every(rotation::PERIOD_DAYS, trail.now)?);
                 tables.put_key(key.id, &key.record)?;
                 tables.put_alias(aliases::EBS, key.id)?;

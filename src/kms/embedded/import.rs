@@ -129,11 +129,13 @@ impl Embedded {
     ) -> Result<(KeyArn, String), KmsError> {
         let mut call = on_key(caller.into(), Operation::ImportKeyMaterial, key);
         call.parameters.extend(material.valid_to.map(|time| ("validTo", date(time))));
+        // The HSM unwraps it before anybody waits for the store.
+        let opened = self.opened_ahead(&call, key, material);
         self.change(&call, |tables, trail| {
             let mut key = self.resolve_and_admit(tables, trail, &call, key)?;
             judge_origin(&key)?;
             judge_expiry(material.valid_to, trail.now)?;
-            let (id, token) = self.unwrap_material(&key, material, trail.now)?;
+            let (id, token) = opened?;
             place(&mut key, material, id, trail.now)?;
             tables.put_token(key.id, id, &token)?;
             if key.record.state == StoredState::PendingImport && !key.record.lacks_material() {
@@ -144,6 +146,20 @@ impl Embedded {
             trail.response.insert("keyMaterialId".to_owned(), id.to_string().into());
             Ok((key.arn, id.to_string()))
         })
+    }
+
+    /// The id and the token of what is brought, should the call come to it.
+    fn opened_ahead(
+        &self,
+        call: &Call<'_>,
+        name: &KeyName,
+        material: &KeyMaterial<'_>,
+    ) -> Result<(MaterialId, Vec<u8>), KmsError> {
+        let mut trail = Trail::new(self.now(), None);
+        let key = self.resolve_and_admit(&self.store.view()?, &mut trail, call, name)?;
+        judge_origin(&key)?;
+        judge_expiry(material.valid_to, trail.now)?;
+        self.unwrap_material(&key, material, trail.now)
     }
 
     /// The id and the token of what is brought.

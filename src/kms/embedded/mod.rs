@@ -57,6 +57,7 @@ pub use owned::{OWNED_ACCOUNT, Owned};
 pub use pair::{MessageType, PublicKey, Signed};
 pub use passphrase::PassphraseError;
 pub use re_encryption::{ReEncryptedPair, Ways};
+pub(in crate::kms) use refusal::throttled;
 pub use regions::Region;
 pub use rights::explain::{AskedRight, Explained};
 pub use rights::identities::BadIdentities;

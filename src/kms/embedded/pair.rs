@@ -1,7 +1,7 @@
 //! The operations on key pairs: GetPublicKey, Sign, Verify, Encrypt and Decrypt under RSA, DeriveSharedSecret.
 //!
 //! What takes a private key is done in the HSM. The public key lies in clear beside it in the store, so that giving it out,
-//! verifying and encrypting are done here and wait for nobody.
+//! verifying and encrypting are done here and need no HSM.
 
 use serde_json::Value;
 

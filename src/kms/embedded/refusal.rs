@@ -10,6 +10,12 @@ fn refused(exception: &str, message: impl Into<String>) -> KmsError {
     KmsError::Refused { exception: exception.to_owned(), message: message.into() }
 }
 
+/// `ThrottlingException`
+pub(in crate::kms) fn throttled() -> KmsError {
+    let message = "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
+    KmsError::Throttled { exception: "ThrottlingException".to_owned(), message: message.to_owned() }
+}
+
 /// `DisabledException`
 pub(super) fn disabled(key: &KeyArn) -> KmsError {
     refused("DisabledException", format!("{key} is disabled."))

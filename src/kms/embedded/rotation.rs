@@ -13,13 +13,15 @@ use uuid::Uuid;
 use crate::kms::{KeyName, KmsError};
 use crate::limits;
 
-use super::admin::{judge_days, on_key};
+use super::admin::{judge_days, keep_material, on_key};
+use super::audit::Call;
+use super::call::{Found, Trail};
 use super::caller::Caller;
-use super::hsm::HsmError;
+use super::hsm::{HsmError, MaterialId};
 use super::keys::{KeyRecord, MaterialRecord, Origin, Rotation, RotationType};
 use super::lists::{self, Page, PageOf};
 use super::operation::Operation;
-use super::store::Change;
+use super::store::{Change, StoreError};
 use super::{Embedded, KeyMetadata, refusal};
 
 /// How often a key is rotated automatically where nobody says.
@@ -74,17 +76,14 @@ impl Embedded {
         key: &KeyName,
     ) -> Result<KeyMetadata, KmsError> {
         let call = on_key(caller.into(), Operation::RotateKeyOnDemand, key);
+        let ahead = self.rotation_ahead(&call, key);
         self.change(&call, |tables, trail| {
             let mut key = self.resolve_and_admit(tables, trail, &call, key)?;
-            if key.record.on_demand_rotations() >= limits::KEY_ROTATIONS_MAX {
-                return Err(refusal::too_many_rotations(&key.arn));
-            }
-            if key.record.rotation_date().is_some_and(|next| next.duration_since(trail.now).unsigned_abs() <= NEAR) {
-                return Err(refusal::rotation_is_near(&key.arn));
-            }
+            judge_rotation_now(&key, trail.now)?;
             let material = match key.record.origin {
                 Origin::Kms => {
-                    self.make_material(tables, key.id, key.record.spec, trail.now, RotationType::OnDemand)?
+                    let made = ahead?.ok_or(StoreError::MaterialMissing)?;
+                    keep_material(tables, key.id, made, trail.now, RotationType::OnDemand)?
                 }
                 Origin::External => {
                     let waiting = key.record.pending.take().filter(MaterialRecord::is_present);
@@ -96,6 +95,18 @@ impl Embedded {
             tables.put_key(key.id, &key.record)?;
             self.describe(tables, &key)
         })
+    }
+
+    /// New material, should the call come to it; none for a key whose material comes from elsewhere.
+    fn rotation_ahead(&self, call: &Call<'_>, name: &KeyName) -> Result<Option<(MaterialId, Vec<u8>)>, KmsError> {
+        let mut trail = Trail::new(self.now(), None);
+        self.pass_time(trail.now)?;
+        let key = self.resolve_and_admit(&self.store.view()?, &mut trail, call, name)?;
+        judge_rotation_now(&key, trail.now)?;
+        match key.record.origin {
+            Origin::Kms => Ok(Some(self.new_token(key.id, key.record.spec)?)),
+            Origin::External => Ok(None),
+        }
     }
 
     /// EnableKeyRotation; every 365 days unless `period_days` says otherwise.
@@ -200,6 +211,17 @@ impl Embedded {
         tables.put_key(id, record)?;
         Ok(true)
     }
+}
+
+/// That there were not too many rotations by hand, and that none by the calendar is near.
+fn judge_rotation_now(key: &Found, now: Timestamp) -> Result<(), KmsError> {
+    if key.record.on_demand_rotations() >= limits::KEY_ROTATIONS_MAX {
+        return Err(refusal::too_many_rotations(&key.arn));
+    }
+    if key.record.rotation_date().is_some_and(|next| next.duration_since(now).unsigned_abs() <= NEAR) {
+        return Err(refusal::rotation_is_near(&key.arn));
+    }
+    Ok(())
 }
 
 fn judge_period(days: Option<u32>) -> Result<(), KmsError> {

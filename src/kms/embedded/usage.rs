@@ -367,6 +367,7 @@ impl From<HsmError> for KmsError {
         match error {
             HsmError::NoLockedMemory(error) => Self::NoLockedMemory(error),
             HsmError::Failed(Failure::Ciphertext) => refusal::invalid_ciphertext(),
+            HsmError::Busy => refusal::throttled(),
             error => refusal::internal(&error),
         }
     }

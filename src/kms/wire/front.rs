@@ -20,10 +20,9 @@ use super::input::Input;
 use super::model::{Operation, Wrong};
 use super::operations;
 use super::refusal::{invalid, invalid_signature, unknown_operation, unreadable, unrecognized_client, unsupported};
-use super::rehearsal::throttling;
 use super::sigv4::{Claim, Service};
 use super::sts;
-use crate::kms::embedded::{Embedded, Plaintext, Region, Session, SignedRequest};
+use crate::kms::embedded::{Embedded, Plaintext, Region, Session, SignedRequest, throttled};
 use crate::kms::{KmsError, Principal};
 use crate::policy::Document;
 use crate::sync::Arc;
@@ -98,7 +97,7 @@ fn answer_of_sts(
     id: Uuid,
 ) -> Response<Bytes> {
     let outcome = authenticated.and_then(|Authenticated { region, request, .. }| {
-        sts::serve(home, &region, &request, &whole.body, whole.throttled.then(throttling))
+        sts::serve(home, &region, &request, &whole.body, whole.throttled.then(throttled))
     });
     let (status, text) = match outcome {
         Ok(text) => (StatusCode::OK, text),
@@ -157,7 +156,7 @@ fn serve(home: &Arc<Embedded>, authenticated: Authenticated, whole: &Whole) -> R
     let operation = operation.ok_or_else(unknown_operation)?;
     let outcome = read(operation, &mut request, &whole.body).and_then(|input| {
         if whole.throttled {
-            return Err(throttling());
+            return Err(throttled());
         }
         let handler = operations::handler(operation.name).ok_or_else(|| unsupported(operation.name))?;
         let kms = home.in_region(&region, &request, operation.name)?;

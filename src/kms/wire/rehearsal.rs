@@ -4,7 +4,6 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::kms::KmsError;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What is rehearsed.
@@ -26,12 +25,6 @@ impl Counted {
         let number = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         rehearsal.throttle_every.is_some_and(|every| number.is_multiple_of(every.get()))
     }
-}
-
-/// AWS's exception, with its text.
-pub(super) fn throttling() -> KmsError {
-    let message = "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
-    KmsError::Throttled { exception: "ThrottlingException".to_owned(), message: message.to_owned() }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use crate::crypto::digest::Sha2;
 use crate::crypto::wrapping::Wrapping;
@@ -26,6 +25,13 @@ enum Transport {
     /// `None` once an exchange has failed: what comes next on the stream may answer another request.
     Stream(Mutex<Option<UnixStream>>),
     Separate(Box<Separate>),
+}
+
+/// How long an answer takes.
+#[derive(Clone, Copy)]
+enum Pace {
+    Quick,
+    Slow,
 }
 
 /// Why the HSM gave no answer.
@@ -61,6 +67,12 @@ pub enum HsmError {
     /// It was started with another domain key than the store's.
     #[error("the domain key is not the one under which this key store was made")]
     OtherDomainKey,
+    /// So many RSA keys are being made or waited for that no other is.
+    #[error("the HSM makes and is asked for {max} RSA keys already; try again", max = limits::HSM_RSA_KEYS_AT_ONCE)]
+    Busy,
+    /// It has not made an RSA key in time.
+    #[error("the HSM has not made the RSA key in time; try again")]
+    Late,
     /// No locked memory for the request or the reply.
     #[error(transparent)]
     NoLockedMemory(#[from] LockingFailed),
@@ -256,8 +268,7 @@ impl Client {
         purpose: &[u8],
         bits: u16,
     ) -> Result<(Vec<u8>, Vec<u8>), HsmError> {
-        let request = Request::NewWrappingKey { purpose, bits };
-        let message = self.exchange_within(limits::HSM_RSA_DEADLINE, &request)?;
+        let message = self.exchange_slow(&Request::NewWrappingKey { purpose, bits })?;
         match answer(&message)? {
             Reply::WrappingKey { public, kept } => Ok((public.to_vec(), kept.to_vec())),
             _ => Err(HsmError::BadReply),
@@ -272,7 +283,7 @@ impl Client {
         let &ImportedMaterial { account, key, digest, purpose, kept, wrapping, wrapped } = material;
         let account = account.as_bytes();
         let import = Import { account, key, digest, purpose, kept, wrapping, wrapped };
-        let message = self.exchange_within(limits::HSM_RSA_DEADLINE, &Request::Import(import))?;
+        let message = self.exchange(&Request::Import(import))?;
         match answer(&message)? {
             Reply::Material { id, token } => Ok((id, token.to_vec())),
             _ => Err(HsmError::BadReply),
@@ -336,15 +347,23 @@ impl Client {
         }
     }
 
-    fn exchange(&self, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
-        self.exchange_within(limits::HSM_ANSWER_DEADLINE, request)
+    pub(super) fn exchange(&self, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
+        self.exchange_at(Pace::Quick, request)
     }
 
-    pub(super) fn exchange_within(&self, deadline: Duration, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
+    /// [`Client::exchange`] of what takes seconds: nobody waits for it but who asks for the like.
+    pub(super) fn exchange_slow(&self, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
+        self.exchange_at(Pace::Slow, request)
+    }
+
+    fn exchange_at(&self, pace: Pace, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
         let request = request.encode()?;
         match &self.0 {
             Transport::InProcess(hsm) => Ok(hsm.answer(request.bytes())?),
-            Transport::Separate(separate) => separate.exchange(request.bytes(), deadline),
+            Transport::Separate(separate) => match pace {
+                Pace::Quick => separate.exchange(request.bytes()),
+                Pace::Slow => separate.exchange_slow(request.bytes()),
+            },
             Transport::Stream(stream) => {
                 let mut place = stream.lock();
                 let mut stream = place.take().ok_or(HsmError::Gone)?;

@@ -20,8 +20,10 @@ mod process;
 mod protocol;
 mod separate;
 mod server;
+mod slow;
 mod source;
 mod spawner;
+mod streams;
 mod token;
 
 pub use client::{Client, HsmError};

@@ -1,9 +1,6 @@
 //! The front's side of the boundary, as far as key pairs go.
 
-use std::time::Duration;
-
 use crate::crypto::pair::{Message, Oaep, PairSpec, Signing};
-use crate::limits;
 use crate::sys::locked::LockedMemory;
 
 use super::client::{Client, HsmError, Material, answer, locked_copy};
@@ -30,7 +27,7 @@ impl Client {
         spec: PairSpec,
     ) -> Result<(MaterialId, Vec<u8>), HsmError> {
         let request = PairRequest::New { account: account.as_bytes(), key, spec };
-        let message = self.exchange_within(deadline(spec), &Request::Pair(request))?;
+        let message = self.exchange_made(spec, &Request::Pair(request))?;
         match answer(&message)? {
             Reply::Material { id, token } => Ok((id, token.to_vec())),
             _ => Err(HsmError::BadReply),
@@ -75,7 +72,7 @@ impl Client {
         clear: bool,
     ) -> Result<DataKeyPairReply, HsmError> {
         let request = PairRequest::Generate { token: material.into(), context, spec, clear };
-        let message = self.exchange_within(deadline(spec), &Request::Pair(request))?;
+        let message = self.exchange_made(spec, &Request::Pair(request))?;
         match answer(&message)? {
             Reply::DataKeyPair { public, private, blob } => {
                 let private = clear.then(|| locked_copy(private)).transpose()?;
@@ -84,9 +81,9 @@ impl Client {
             _ => Err(HsmError::BadReply),
         }
     }
-}
 
-/// How long making such a pair may take.
-fn deadline(spec: PairSpec) -> Duration {
-    if spec.modulus_bits().is_some() { limits::HSM_RSA_DEADLINE } else { limits::HSM_ANSWER_DEADLINE }
+    /// The answer to a request by which such a pair is made.
+    fn exchange_made(&self, spec: PairSpec, request: &Request<'_>) -> Result<LockedMemory, HsmError> {
+        if spec.modulus_bits().is_some() { self.exchange_slow(request) } else { self.exchange(request) }
+    }
 }

@@ -21,6 +21,7 @@ use super::client::HsmError;
 use super::process;
 use super::source::DomainKeySource;
 use super::spawner::{ANSWER_MAX, FAILED, START, START_ANEW, STARTED, ZEROIZE, ZEROIZED};
+use super::streams;
 
 /// The HSM's parent, which ends when this is dropped, and the HSM with it.
 pub struct Parent {
@@ -33,6 +34,8 @@ pub struct Parent {
 pub(super) struct Running {
     /// Shared with whoever may have to end a wait on it.
     pub(super) stream: Arc<UnixStream>,
+    /// The one for requests that take long; shared with whoever makes one.
+    pub(super) beside: Arc<UnixStream>,
     pub(super) pid: u32,
 }
 
@@ -78,7 +81,9 @@ impl Parent {
         match self.ask(if may_make { START_ANEW } else { START }, &mut room)? {
             ([STARTED, pid @ ..], Some(stream)) => {
                 let pid = pid.try_into().map(u32::from_be_bytes).map_err(|_| HsmError::BadReply)?;
-                Ok(Running { stream: Arc::new(stream.into()), pid })
+                let stream = UnixStream::from(stream);
+                let beside = Arc::new(streams::beside(&stream)?);
+                Ok(Running { stream: Arc::new(stream), beside, pid })
             }
             ([FAILED, text @ ..], None) => Err(HsmError::NotStarted(String::from_utf8_lossy(text).into_owned())),
             _ => Err(HsmError::BadReply),

@@ -3,7 +3,7 @@
 //! ```text
 //! front (daemon, kms serve)      keys of volumes; never the domain key, never root material
 //!   envol-hsm-parent             no key at all; started before there is a key or a thread, starts the others
-//!     envol-hsm                  the HSM: domain key (or passphrase) on standard input, the stream to the front on standard output
+//!     envol-hsm                  the HSM: domain key (or passphrase) on standard input, the streams to the front on standard output
 //!     envol-domain-key           writes a new domain key into the file on standard output, and ends
 //! ```
 //! Each starts with memory of its own (exec), an empty environment and no descriptor but these and standard error. The HSM
@@ -20,6 +20,7 @@ use crate::kms::embedded::domain_key;
 use crate::kms::embedded::passphrase::PassphraseError;
 use crate::kms::frame;
 use crate::limits;
+use crate::sync::Arc;
 use crate::sys::confinement::{self, Reachable};
 use crate::sys::hardening::{self, Hardening};
 use crate::sys::heap;
@@ -27,9 +28,9 @@ use crate::sys::locked::{self, KeyMemoryChoice, LockingFailed};
 use crate::sys::seclusion;
 
 use super::protocol::{Failure, Reply};
-use super::server::{Hsm, serve};
+use super::server::{Hsm, serve, serve_beside};
 use super::source::{self, NoKey};
-use super::spawner;
+use super::{spawner, streams};
 
 /// The name of the HSM's parent.
 pub(super) const PARENT: &str = "envol-hsm-parent";
@@ -70,16 +71,19 @@ fn run_hsm(mut words: impl Iterator<Item = OsString>) -> io::Result<()> {
     hardening::seal_process()?;
     heap::wipe_what_is_given_back();
     let mut stream = UnixStream::from(seclusion::socket_of_stdout()?);
+    let beside = streams::beside(&stream)?;
     let given = File::from(seclusion::take_stdin()?);
     let memory = reserve_memory(words.next());
     let hardening = words.next();
     let key = memory.and_then(|()| source::domain_key(given, words).map_err(io::Error::other));
-    let hsm = key.and_then(|key| Hsm::new(key).map_err(io::Error::other));
+    let hsm = key.and_then(|key| Hsm::new(key).map(Arc::new).map_err(io::Error::other));
+    // A thread is confined by what confined the one that starts it, so that this comes first.
+    let confined = confine(hardening.as_deref());
+    let hsm = confined.and(hsm).and_then(|hsm| serve_beside(beside, &hsm).map(|()| hsm));
     // Where the limit does not allow it, keys are out of swap all the same: they lie in memory of their own.
     let _ = seclusion::lock_all_memory();
-    let confined = confine(hardening.as_deref());
     seclusion::refuse_descriptors()?;
-    match confined.and(hsm) {
+    match hsm {
         Ok(hsm) => serve(&mut stream, &hsm).map_err(io::Error::other),
         Err(error) => {
             refuse_first(&mut stream, failure(&error))?;

@@ -2,7 +2,8 @@
 //!
 //! The HSM keeps nothing between two requests, so that each can be asked again of the next one; and nothing that it does
 //! is durable before the front has stored it. A request is therefore lost only where HSM after HSM dies under it.
-//! One request at a time: whoever asks holds the link until the answer is there. Zeroizing does not wait for that.
+//! One request at a time: whoever asks holds the link until the answer is there, some microseconds. Requests that take
+//! seconds go beside it, over the second stream (`slow`). Zeroizing waits for neither.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
@@ -20,6 +21,7 @@ use crate::sys::locked::LockedMemory;
 use super::client::HsmError;
 use super::parent::{Parent, Running};
 use super::protocol::{Reply, Request};
+use super::slow::Slow;
 
 /// HSMs that one request is asked of, at the most.
 const ATTEMPTS: usize = 3;
@@ -29,8 +31,9 @@ pub(super) struct Separate {
     link: Mutex<Link>,
     /// Whether there must be no HSM. Known without the link, which somebody holds who waits for an answer.
     zeroized: AtomicBool,
-    /// The stream of the HSM that was started last, so that such waiting can be ended.
-    stream: Mutex<Weak<UnixStream>>,
+    /// The streams of the HSM that was started last, so that such waiting can be ended.
+    streams: Mutex<[Weak<UnixStream>; 2]>,
+    slow: Slow,
 }
 
 struct Link {
@@ -46,7 +49,12 @@ struct Link {
 impl Separate {
     pub(super) fn new(parent: Parent) -> Self {
         let link = Mutex::new(Link { parent, running: None, may_make: false, expected: None });
-        Self { link, zeroized: AtomicBool::new(false), stream: Mutex::default() }
+        Self {
+            link,
+            zeroized: AtomicBool::new(false),
+            streams: Mutex::default(),
+            slow: Slow::new(limits::HSM_RSA_DEADLINE),
+        }
     }
 
     /// Whether a domain key may be made where there is none.
@@ -64,7 +72,7 @@ impl Separate {
     /// From here on there is no HSM, and whoever waits for its answer waits no longer.
     pub(super) fn halt(&self) {
         self.zeroized.store(true, Ordering::SeqCst);
-        if let Some(stream) = self.stream.lock().upgrade() {
+        for stream in self.streams.lock().iter().filter_map(Weak::upgrade) {
             // Where this fails the stream is closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -105,14 +113,35 @@ impl Separate {
         self.link.lock().running.as_ref().map(|running| running.pid)
     }
 
-    /// The answer to `request`, which the HSM may take until `deadline` over.
-    pub(super) fn exchange(&self, request: &[u8], deadline: Duration) -> Result<LockedMemory, HsmError> {
+    /// The answer to `request`, which takes microseconds.
+    pub(super) fn exchange(&self, request: &[u8]) -> Result<LockedMemory, HsmError> {
         self.refuse_zeroized()?;
         let mut link = self.link.lock();
+        self.repeat(|| self.ask(&mut link, request))
+    }
+
+    /// The answer to `request`, which takes seconds: nobody else waits for it but who asks for the like.
+    pub(super) fn exchange_slow(&self, request: &[u8]) -> Result<LockedMemory, HsmError> {
+        self.refuse_zeroized()?;
+        let turn = self.slow.turn()?;
+        self.repeat(|| {
+            let (outcome, beside) = turn.exchange(|| self.beside(), request)?;
+            match outcome {
+                Err(error) if !matches!(error, HsmError::Late) => {
+                    self.give_up(&beside);
+                    Err(error)
+                }
+                outcome => outcome,
+            }
+        })
+    }
+
+    /// Tries `exchange` with one HSM after the other, as long as they die.
+    fn repeat(&self, mut exchange: impl FnMut() -> Result<LockedMemory, HsmError>) -> Result<LockedMemory, HsmError> {
         let mut last = HsmError::Gone;
         for _ in 0..ATTEMPTS {
             self.refuse_zeroized()?;
-            match self.ask(&mut link, request, deadline) {
+            match exchange() {
                 Err(error) if has_died(&error) => last = error,
                 outcome => return outcome,
             }
@@ -122,25 +151,44 @@ impl Separate {
         Err(last)
     }
 
+    /// The second stream of the HSM, which is started first where none runs.
+    fn beside(&self) -> Result<Arc<UnixStream>, HsmError> {
+        let mut link = self.link.lock();
+        self.refuse_zeroized()?;
+        let running = match link.running.take() {
+            Some(running) => running,
+            None => self.start(&mut link)?,
+        };
+        Ok(Arc::clone(&link.running.insert(running).beside))
+    }
+
+    /// Gives the HSM up whose second stream has failed, unless another runs by now.
+    fn give_up(&self, beside: &Arc<UnixStream>) {
+        let mut link = self.link.lock();
+        link.running.take_if(|running| Arc::ptr_eq(&running.beside, beside));
+    }
+
     fn refuse_zeroized(&self) -> Result<(), HsmError> {
         if self.zeroized.load(Ordering::SeqCst) { Err(HsmError::Zeroized) } else { Ok(()) }
     }
 
     /// Asks the HSM, which is started first where none runs.
-    fn ask(&self, link: &mut Link, request: &[u8], deadline: Duration) -> Result<LockedMemory, HsmError> {
+    fn ask(&self, link: &mut Link, request: &[u8]) -> Result<LockedMemory, HsmError> {
         let running = match link.running.take() {
             Some(running) => running,
             None => self.start(link)?,
         };
-        let reply = ask(&running, request, deadline)?;
+        let reply = ask(&running, request, limits::HSM_ANSWER_DEADLINE)?;
         link.running = Some(running);
         Ok(reply)
     }
 
     fn start(&self, link: &mut Link) -> Result<Running, HsmError> {
         let running = link.parent.start_hsm(link.may_make)?;
-        running.stream.set_write_timeout(Some(limits::HSM_ANSWER_DEADLINE))?;
-        *self.stream.lock() = Arc::downgrade(&running.stream);
+        for stream in [&running.stream, &running.beside] {
+            stream.set_write_timeout(Some(limits::HSM_ANSWER_DEADLINE))?;
+        }
+        *self.streams.lock() = [&running.stream, &running.beside].map(Arc::downgrade);
         // Who halts says so first and then ends what is found there: one of the two sees the other.
         self.refuse_zeroized()?;
         let message = ask(&running, Request::CheckValue.encode()?.bytes(), limits::HSM_START_DEADLINE)?;

@@ -1,11 +1,14 @@
 //! The side of the boundary that holds the domain key: takes requests, answers replies.
 
 use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
 
 use crate::crypto::random;
 use crate::kms::embedded::blob::Claim;
 use crate::kms::frame;
 use crate::secret::Secret;
+use crate::sync::Arc;
 use crate::sys::locked::{LockedMemory, LockingFailed};
 
 use super::protocol::{Failure, Reply, Request, Token};
@@ -38,6 +41,17 @@ pub fn serve(stream: &mut (impl Read + Write), hsm: &Hsm) -> Result<(), ServeErr
         frame::write(stream, reply.bytes())?;
     }
     Ok(())
+}
+
+/// Answers every request on `stream` by a thread of its own: those that take long.
+///
+/// # Errors
+/// Where no thread can be started.
+pub(super) fn serve_beside(mut stream: UnixStream, hsm: &Arc<Hsm>) -> io::Result<()> {
+    let hsm = Arc::clone(hsm);
+    // Where it fails its end of the stream closes, by which the front knows.
+    let serving = move || drop(serve(&mut stream, &hsm));
+    thread::Builder::new().name("rsa".to_owned()).spawn(serving).map(drop)
 }
 
 impl Hsm {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! asked     1 start (the domain key must be there) | 2 start (it may be made) | 3 zeroize
-//! answered  0 pid u32 big-endian, with the front's end of the stream to the HSM | 1 why not, as text | 2 zeroized
+//! answered  0 pid u32 big-endian, with the front's end of the streams to the HSM (`streams`) | 1 why not, as text | 2 zeroized
 //! ```
 //! Whoever asks for a start has lost the HSM that ran before, which is killed first, whatever it does. When the front
 //! is gone, so is all of this.
@@ -23,6 +23,7 @@ use crate::sys::{hardening, seclusion};
 
 use super::process::{HSM, MAKER, PROGRAM};
 use super::source::{DomainKeySource, Opened};
+use super::streams;
 
 /// What is asked for: an HSM.
 pub(super) const START: u8 = 1;
@@ -127,7 +128,7 @@ impl Drop for Running {
 fn start(manner: &Manner, source: &DomainKeySource, may_make: bool) -> Result<(Child, UnixStream), NotStarted> {
     let how = (Uid::effective().as_raw(), may_make);
     let Opened { descriptor, words } = source.open(how, |file| make_domain_key(&manner.memory, file))?;
-    let (front, own) = UnixStream::pair()?;
+    let (front, own) = streams::pair()?;
     let mut hsm = program(HSM);
     hsm.arg(&manner.memory).arg(&manner.hardening).args(words).current_dir("/");
     let child = hsm.stdin(descriptor).stdout(OwnedFd::from(own)).spawn()?;
