@@ -71,7 +71,11 @@ pub(super) fn read(place: &str, element: &Value, variables: bool) -> Result<Vec<
     for (operator, block) in object(&place, element)? {
         let form = Form::named(operator)
             .ok_or_else(|| Malformed::Operator { place: place.clone(), operator: operator.clone() })?;
-        for (key, values) in object(&format!("{place}.{operator}"), block)? {
+        let block = object(&format!("{place}.{operator}"), block)?;
+        if block.is_empty() {
+            return Err(Malformed::Empty { place: format!("{place}.{operator}") });
+        }
+        for (key, values) in block {
             conditions.push(form.condition((&place, operator), key, values, variables)?);
         }
     }
@@ -114,6 +118,9 @@ impl Form {
         variables: bool,
     ) -> Result<Condition, Malformed> {
         let texts = texts(&format!("{place}.{operator}.{key}"), values)?;
+        if texts.is_empty() {
+            return Err(Malformed::Empty { place: format!("{place}.{operator}.{key}") });
+        }
         if texts.len() > limits::POLICY_VALUES_MAX {
             let place = format!("{place}.{operator}.{key}");
             return Err(Malformed::TooMany { place, what: "values", most: limits::POLICY_VALUES_MAX });
@@ -315,6 +322,9 @@ mod tests {
         ] {
             let error = refused(json!({ operator: { "aws:username": value } }));
             assert!(matches!(error, Malformed::Value { .. }), "{operator}: {error}");
+        }
+        for empty in [json!({ "Bool": {} }), json!({ "StringNotEquals": { "aws:username": [] } })] {
+            assert!(matches!(refused(empty.clone()), Malformed::Empty { .. }), "{empty}");
         }
         for broken in [json!([]), json!({ "Bool": [] }), json!({ "Bool": { "aws:username": {} } })] {
             assert!(matches!(refused(broken.clone()), Malformed::Type { .. }), "{broken}");

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Malformed;
-use super::who::{Named, Way, Who};
+use super::who::{Named, Way, Who, is_account};
 
 /// Operations that have no encryption context of their own, so that no constraint limits them. What CreateGrant gives on is
 /// judged by [`Grant::covers`].
@@ -42,6 +42,10 @@ impl Grant {
     ) -> Result<Self, Malformed> {
         Ok(Self { id, grantee: Named::read(&arn_of(grantee))?, operations, constraint })
     }
+    /// Whether it may give `who` the operation with that encryption context, policies aside.
+    pub fn suits(&self, who: &Who, operation: &str, pairs: &BTreeMap<String, String>) -> bool {
+        self.gives(who, operation, pairs).is_some()
+    }
 
     /// How it gives `who` the operation with that encryption context, if it does.
     pub(super) fn gives(&self, who: &Who, operation: &str, pairs: &BTreeMap<String, String>) -> Option<Way> {
@@ -62,8 +66,12 @@ impl Grant {
     }
 }
 
-/// A session by its principal id, as EC2's infrastructure has one (`ACCOUNT:ROLE:SESSION`), is a session by its ARN.
+/// A session by its principal id, as EC2's infrastructure has one (`ACCOUNT:ROLE:SESSION`), is a session by its ARN; an account
+/// by its number is its root.
 pub fn arn_of(principal: &str) -> Cow<'_, str> {
+    if is_account(principal) {
+        return format!("arn:aws:iam::{principal}:root").into();
+    }
     let parts = principal.split_once(':').and_then(|(account, rest)| Some((account, rest.rsplit_once(':')?)));
     match parts {
         Some((account, (role, session))) if account != "arn" => {

@@ -35,6 +35,12 @@ pub enum Malformed {
         /// Which.
         element: &'static str,
     },
+    /// A condition without a key or a value, which would hold of every request or of none.
+    #[error("{place} is empty.")]
+    Empty {
+        /// What.
+        place: String,
+    },
     /// An element with its opposite.
     #[error("{place} has both {element} and Not{element}.")]
     Both {

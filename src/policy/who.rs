@@ -90,7 +90,8 @@ impl Who {
 
     /// Whether it is an account's root.
     pub fn is_root(&self) -> bool {
-        self.arn.ends_with(":root")
+        // A role may have a colon in its name.
+        self.session.is_none() && self.arn.ends_with(":root")
     }
 
     /// Whether it is the session of a role.
@@ -132,11 +133,11 @@ pub(super) fn spares(named: &[Named], who: &Who) -> bool {
     let has = |wanted: &Named| named.iter().any(|named| named == wanted || *named == Named::Anyone);
     let own = [Some(who.arn.clone()), who.session.clone()];
     has(&Named::Account(who.account.clone()))
-        && own.into_iter().flatten().all(|arn| arn.ends_with(":root") || has(&Named::Arn(arn)))
+        && (who.is_root() || own.into_iter().flatten().all(|arn| has(&Named::Arn(arn))))
 }
 
 /// Twelve digits.
-fn is_account(text: &str) -> bool {
+pub(super) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
