@@ -110,6 +110,69 @@ fn a_session_ends_with_its_time_and_outlives_a_restart() {
     let again = kms.assume_role(&signed(ALICE), &asked).expect("assumed");
     kms.put_identities(&root(), "{}").expect("put");
     assert!(kms.session(&again.access_key_id, &again.token).expect("read").is_none(), "the role is gone");
+    world.pass_seconds(1);
+    kms.put_identities(&root(), IDENTITIES).expect("put");
+    assert!(kms.session(&again.access_key_id, &again.token).expect("read").is_none(), "it is another role");
+    let another = kms.assume_role(&signed(ALICE), &asked).expect("assumed");
+    drop(kms);
+    assert!(world.open().session(&another.access_key_id, &another.token).expect("read").is_some());
+}
+
+const BOB: &str = "arn:aws:iam::000000000000:user/bob";
+const ACCOUNT: &str = "arn:aws:iam::000000000000:root";
+
+/// A key, and somebody who makes grants on it: to whom, and of what; and whether it is made.
+fn granting(kms: &Embedded) -> impl Fn(&str, &str, &[&str]) -> Result<String, String> {
+    let key = kms.create_key(&caller(), "", Some("alias/a")).expect("made").key_id;
+    move |by: &str, grantee: &str, operations: &[&str]| {
+        let operations: Vec<String> = operations.iter().map(ToString::to_string).collect();
+        let new = NewGrant { grantee, ..new(&operations, None) };
+        let made = match by {
+            "" => kms.create_grant(&caller(), &named(&key), &new),
+            by => kms.create_grant(&signed(by), &named(&key), &new),
+        };
+        made.map(|grant| grant.token).map_err(|error| refusal(Err::<(), _>(error)))
+    }
+}
+
+#[test]
+fn a_grant_that_gives_the_caller_nothing_covers_nothing() {
+    let world = World::new();
+    let kms = world.open();
+    let make = granting(&kms);
+    make("", ALICE, &["CreateGrant", "Encrypt"]).expect("made");
+    // To the account: for those to whom a policy of their own gives it as well.
+    make("", ACCOUNT, &["CreateGrant", "Decrypt"]).expect("made");
+    assert!(make(ALICE, BOB, &["Decrypt"]).expect_err("denied").starts_with("AccessDeniedException"));
+    make(ALICE, BOB, &["Encrypt"]).expect("what her own grant gives");
+}
+
+#[test]
+fn a_grant_takes_nothing_from_whom_policies_give_the_right() {
+    let world = World::new();
+    let kms = world.open();
+    let make = granting(&kms);
+    let all = r#"{"accounts":{"000000000000":{"users":{"alice":{"policies":{"all":
+        {"Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"}}}}}}}}"#;
+    kms.put_identities(&root(), all).expect("put");
+    make("", ALICE, &["CreateGrant", "Encrypt"]).expect("made");
+    make(ALICE, BOB, &["Decrypt"]).expect("by her policy");
+}
+
+#[test]
+fn a_grant_to_an_account_is_not_everybodys_to_retire() {
+    let world = World::new();
+    let kms = world.open();
+    let make = granting(&kms);
+    let token = make("", ACCOUNT, &["Decrypt", "RetireGrant"]).expect("made");
+    assert!(refusal(kms.retire_grant(&signed(BOB), RetiredGrant::Token(&token))).starts_with("AccessDeniedException"));
+    let may = r#"{"accounts":{"000000000000":{"users":{"bob":{"policies":{"retire":
+        {"Statement":{"Effect":"Allow","Action":"kms:RetireGrant","Resource":"*"}}}}}}}}"#;
+    kms.put_identities(&root(), may).expect("put");
+    kms.retire_grant(&signed(BOB), RetiredGrant::Token(&token)).expect("retired");
+    let own = make("", BOB, &["Decrypt", "RetireGrant"]).expect("made");
+    kms.put_identities(&root(), "{}").expect("put");
+    kms.retire_grant(&signed(BOB), RetiredGrant::Token(&own)).expect("it is his");
 }
 
 #[test]

@@ -201,6 +201,36 @@ for entry in root.list_grants(KeyId=key)["Grants"]:
 equal(outcome(bob.encrypt, **plain, **web), "AccessDeniedException")
 equal(outcome(root.list_grants, KeyId=key, GrantId="zz"), "InvalidGrantIdException")
 
+# Conditions on a grant are about the constraint that it will have, not about whatever the request holds.
+giving = allow("kms:CreateGrant", arn, StringEquals={"kms:EncryptionContext:app": "web"})
+equal(put({ACCOUNT: {"users": {"alice": {"policies": {"own": giving}}}}})[0], 0)
+to_self = {"KeyId": arn, "GranteePrincipal": f"{USER}alice", "Operations": ["Decrypt"]}
+for constraints, expected in [({"EncryptionContextSubset": {"app": "web"}}, "ok"), ({"EncryptionContextSubset": {}}, "AccessDeniedException"),
+                              ({"Foo": {"app": "web"}}, "AccessDeniedException"), ({}, "AccessDeniedException")]:
+    equal((constraints, outcome(alice.create_grant, **to_self, Constraints=constraints)), (constraints, expected))
+typed = allow("kms:CreateGrant", arn, Null={"kms:GrantConstraintType": "false"})
+equal(put({ACCOUNT: {"users": {"alice": {"policies": {"own": typed}}}}})[0], 0)
+equal(outcome(alice.create_grant, **to_self, Constraints={"EncryptionContextSubset": {}}), "AccessDeniedException")
+# A principal is told by its ARN, however it is spelled.
+abroad = {"Effect": "Deny", "Action": "kms:CreateGrant", "Resource": "*",
+          "Condition": {"StringLike": {"kms:GranteePrincipal": f"arn:aws:iam::{OTHER}:*"}}}
+own = {"Statement": [*allow("kms:CreateGrant", arn)["Statement"], abroad]}
+equal(put({ACCOUNT: {"users": {"alice": {"policies": {"own": own}}}}})[0], 0)
+for grantee, expected in [(OTHER, "AccessDeniedException"), (f"arn:aws:iam::{OTHER}:root", "AccessDeniedException"), (f"{USER}bob", "ok")]:
+    equal((grantee, outcome(alice.create_grant, **{**to_self, "GranteePrincipal": grantee})), (grantee, expected))
+# What a request leaves out is what AWS takes for it.
+slow = {"Effect": "Deny", "Action": "kms:EnableKeyRotation", "Resource": "*", "Condition": {"NumericGreaterThan": {"kms:RotationPeriodInDays": "180"}}}
+symmetric = allow("kms:GenerateDataKey", arn, StringEquals={"kms:EncryptionAlgorithm": "SYMMETRIC_DEFAULT"})
+own = {"Statement": [*allow("kms:EnableKeyRotation", arn)["Statement"], slow, *symmetric["Statement"]]}
+equal(put({ACCOUNT: {"users": {"alice": {"policies": {"own": own}}}}})[0], 0)
+equal(outcome(alice.enable_key_rotation, KeyId=key), "AccessDeniedException")
+equal(outcome(alice.enable_key_rotation, KeyId=key, RotationPeriodInDays=180), "ok")
+root.disable_key_rotation(KeyId=key)
+equal(outcome(alice.generate_data_key, KeyId=key, KeySpec="AES_256"), "ok")
+for entry in root.list_grants(KeyId=key)["Grants"]:
+    root.revoke_grant(KeyId=key, GrantId=entry["GrantId"])
+equal(put({})[0], 0)
+
 # --- another account: by ARN, and where both sides allow
 accounts = {ACCOUNT: {"users": users, "groups": groups}, OTHER: {"users": {"carol": {"policies": {"all": allow("kms:*")}}}}}
 equal(put(accounts)[0], 0)

@@ -132,7 +132,8 @@ impl Embedded {
         let by_arn = Who::named(user).ok().filter(|who| !who.is_session());
         let name = by_arn.as_ref().and_then(|who| match who.arn().rsplit(':').next()? {
             ROOT => Some(ROOT),
-            resource => resource.strip_prefix("user/"),
+            // A user who is called so is none: who has that name is the root.
+            resource => resource.strip_prefix("user/").filter(|name| *name != ROOT),
         });
         let (account, name) = match (&by_arn, name) {
             (Some(who), Some(name)) => (Some(who.account().to_owned()), name),

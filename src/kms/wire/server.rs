@@ -247,7 +247,7 @@ async fn accept_tcp(socket: TcpListener, tls: Option<Tls>, door: Door) {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "a connection to the KMS cannot be hurried");
             }
-            let (door, peer) = (door.clone(), peer.ip().to_string());
+            let (door, peer) = (door.clone(), peer.ip().to_canonical().to_string());
             match tls.clone() {
                 Some(tls) => connections.spawn(door.converse_behind(tls, stream, peer, permit)),
                 None => connections.spawn(door.converse(stream, Peer { source: peer, secure: false }, permit)),

@@ -8,6 +8,7 @@ mod record;
 mod retiring;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::time::SystemTime;
 
 use uuid::Uuid;
@@ -50,6 +51,9 @@ const ON_MAC: &[&str] = &["GenerateMac", "VerifyMac"];
 const ON_SIGNING: &[&str] = &["GetPublicKey", "Sign", "Verify"];
 const ON_RSA: &[&str] = &["Decrypt", "Encrypt", "GetPublicKey", "ReEncryptFrom", "ReEncryptTo"];
 const ON_AGREEMENT: &[&str] = &["DeriveSharedSecret", "GetPublicKey"];
+
+/// Grants that are looked for at once.
+const AT_ONCE: usize = 64;
 
 /// A constraint on the encryption context.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,35 +177,53 @@ impl Embedded {
         key: &Found,
         record: &GrantRecord,
     ) -> Result<(), KmsError> {
-        let Some(Reason::Grant(_)) = self.right(tables, call, "CreateGrant", On::Key(key))? else { return Ok(()) };
-        let own = self.grants_to(tables, key.id, &who(call.caller.principal)?, "CreateGrant")?;
+        const ACTION: &str = "CreateGrant";
+        let Some(Reason::Grant(_)) = self.right(tables, call, ACTION, On::Key(key))? else { return Ok(()) };
+        let who = who(call.caller.principal)?;
         let constraint = record.constraint.as_ref().map(StoredConstraint::right);
-        if own.iter().any(|grant| grant.covers(&record.operations, constraint.as_ref())) {
-            return Ok(());
-        }
-        Err(refusal::access_denied(call.caller.principal, "CreateGrant"))
+        let document = self.key_policy_of(tables, key)?;
+        let policies = Some((document.as_ref(), self.identity.account.as_str()));
+        let source = self.find_grant(tables, key.id, (&who, ACTION), |grant| {
+            // One that gives the caller nothing covers nothing either.
+            Ok(grant.covers(&record.operations, constraint.as_ref())
+                && self
+                    .decide_by(tables, (&who, call, ACTION, On::Key(key)), policies, slice::from_ref(grant))?
+                    .allowed)
+        })?;
+        source.map(drop).ok_or_else(|| refusal::access_denied(call.caller.principal, ACTION))
     }
 
-    /// The grants on a key that may give `action` to `who`.
-    pub(super) fn grants_to(
+    /// The first of the grants on a key that list `action` for `who`, of which `is_it` says so.
+    pub(super) fn find_grant(
         &self,
         tables: &impl Lookup,
         key: Uuid,
-        who: &Who,
-        action: &str,
-    ) -> Result<Vec<policy::Grant>, KmsError> {
+        (who, action): (&Who, &str),
+        mut is_it: impl FnMut(&policy::Grant) -> Result<bool, KmsError>,
+    ) -> Result<Option<policy::Grant>, KmsError> {
         let root = format!("arn:aws:iam::{}:root", who.account());
-        let mut arns = vec![who.arn(), who.full_arn(), &root, who.account()];
+        let mut arns = vec![who.arn(), who.full_arn(), &root];
         arns.dedup();
-        let mut grants = Vec::new();
         for arn in arns {
-            for (id, record) in indexed(tables, key, &of_grantee(key, arn))? {
-                if record.operations.iter().any(|operation| operation == action) {
-                    grants.push(record.right(&id)?);
+            let (place, mut behind) = (of_grantee(key, arn), None);
+            loop {
+                let page = tables.indexed(&place, behind, AT_ONCE)?;
+                for (id, _) in &page {
+                    let Some(record) = record::find(tables, key, id)? else { continue };
+                    if record.operations.iter().any(|operation| operation == action) {
+                        let grant = record.right(id)?;
+                        if is_it(&grant)? {
+                            return Ok(Some(grant));
+                        }
+                    }
+                }
+                match page.last() {
+                    Some((last, _)) if page.len() == AT_ONCE => behind = Some(*last),
+                    _ => break,
                 }
             }
         }
-        Ok(grants)
+        Ok(None)
     }
 }
 

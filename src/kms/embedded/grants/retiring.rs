@@ -12,14 +12,19 @@ use crate::kms::embedded::caller::Caller;
 use crate::kms::embedded::hsm::{Failure, HsmError};
 use crate::kms::embedded::operation::Operation;
 use crate::kms::embedded::rights::{On, denied, who};
-use crate::kms::embedded::store::{Lookup, grant_place};
+use crate::kms::embedded::store::{Lookup, StoreError, grant_place};
 use crate::kms::embedded::usage::end_dry_run;
 use crate::kms::embedded::{Embedded, refusal};
 use crate::kms::{KeyName, KmsError};
-use crate::policy::{self, Reason};
+use crate::policy::{self, Document, Kind, Reason};
 
 use super::RetiredGrant;
 use super::record::{GrantId, GrantRecord, find, hex, unhex};
+
+const ACTION: &str = "RetireGrant";
+
+/// A key's policy that says nothing of any operation.
+const NO_POLICY: &str = r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"kms:None","Resource":"*"}}"#;
 
 impl Embedded {
     /// RevokeGrant.
@@ -90,29 +95,23 @@ impl Embedded {
     ) -> Result<(), KmsError> {
         let principal = call.caller.principal;
         if call.caller.request.is_none() {
-            return self.authorise(tables, call, "RetireGrant", On::Key(key));
+            return self.authorise(tables, call, ACTION, On::Key(key));
         }
         let who = who(principal)?;
-        let by_policies = self.decide(tables, &who, call, "RetireGrant", On::Key(key))?;
+        let by_policies = self.decide(tables, &who, call, ACTION, On::Key(key))?;
         if let Reason::Denied(_) = by_policies.reason {
-            return Err(denied(principal, "RetireGrant", On::Key(key), &by_policies.reason));
+            return Err(denied(principal, ACTION, On::Key(key), &by_policies.reason));
         }
-        let root = format!("arn:aws:iam::{}:root", record.account);
-        let named = |arn: &str| [who.arn(), who.full_arn()].contains(&policy::arn_of(arn).as_ref());
-        let given = record.operations.iter().any(|operation| operation == "RetireGrant") && {
-            let own = record.right(id)?;
-            self.grants_to(tables, key.id, &who, "RetireGrant")?.contains(&own)
-        };
-        if given || named(&root) || record.retiring.as_deref().is_some_and(named) {
-            return Ok(());
-        }
-        // Somebody else of an account that may retire it: by that account's own policies.
-        let own_root = format!("arn:aws:iam::{}:root", who.account());
-        let of_account = record.account == who.account() || record.retiring.as_ref() == Some(&own_root);
-        if of_account && self.decide(tables, &who, call, "RetireGrant", On::Other(key.arn.as_str()))?.allowed {
-            return Ok(());
-        }
-        Err(refusal::access_denied(principal, "RetireGrant"))
+        // Each of them may as if a grant of that right were theirs, so a session or an account is judged as by any grant.
+        let of_grantee =
+            record.operations.iter().any(|operation| operation == ACTION).then_some(record.grantee.as_str());
+        let by = [of_grantee, record.retiring.as_deref(), Some(record.account.as_str())].into_iter().flatten();
+        let by = by.map(|arn| policy::Grant::new(hex(id), arn, vec![ACTION.to_owned()], None));
+        let by: Vec<_> = by.collect::<Result<_, _>>().map_err(|_| StoreError::Grant)?;
+        let nothing = Document::read(NO_POLICY, Kind::Key).expect("it is a policy");
+        let policies = Some((&nothing, self.identity.account.as_str()));
+        let decision = self.decide_by(tables, (&who, call, ACTION, On::Key(key)), policies, &by)?;
+        if decision.allowed { Ok(()) } else { Err(refusal::access_denied(principal, ACTION)) }
     }
 
     /// Refuses tokens that were not given out here.

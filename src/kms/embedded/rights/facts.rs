@@ -13,7 +13,7 @@ use crate::kms::embedded::Embedded;
 use crate::kms::embedded::audit::Call;
 use crate::kms::embedded::operation::Operation;
 use crate::kms::embedded::store::Lookup;
-use crate::policy::{Context, Who};
+use crate::policy::{self, Context, Who};
 
 use super::On;
 use super::identities::Identities;
@@ -22,18 +22,36 @@ use super::identities::Identities;
 const MEMBERS: &[(&str, &str)] = &[
     ("bypassPolicyLockoutSafetyCheck", "kms:BypassPolicyLockoutSafetyCheck"),
     ("expirationModel", "kms:ExpirationModel"),
-    ("granteePrincipal", "kms:GranteePrincipal"),
     ("keyAgreementAlgorithm", "kms:KeyAgreementAlgorithm"),
     ("keyPairSpec", "kms:DataKeyPairSpec"),
     ("macAlgorithm", "kms:MacAlgorithm"),
     ("messageType", "kms:MessageType"),
     ("pendingWindowInDays", "kms:ScheduleKeyDeletionPendingWindowInDays"),
     ("policyName", "kms:PolicyName"),
-    ("retiringPrincipal", "kms:RetiringPrincipal"),
     ("rotationPeriodInDays", "kms:RotationPeriodInDays"),
     ("signingAlgorithm", "kms:SigningAlgorithm"),
     ("wrappingAlgorithm", "kms:WrappingAlgorithm"),
     ("wrappingKeySpec", "kms:WrappingKeySpec"),
+];
+
+/// Members that name a principal, in one of several ways.
+const PRINCIPALS: &[(&str, &str)] =
+    &[("granteePrincipal", "kms:GranteePrincipal"), ("retiringPrincipal", "kms:RetiringPrincipal")];
+
+/// The constraints that a grant can have.
+const CONSTRAINTS: [&str; 2] = ["EncryptionContextEquals", "EncryptionContextSubset"];
+
+/// What AWS takes where a request lacks the member: the action, the member, its condition key, and what it is.
+const DEFAULTS: &[(&str, &str, &str, &str)] = &[
+    ("CreateKey", "bypassPolicyLockoutSafetyCheck", "kms:BypassPolicyLockoutSafetyCheck", "false"),
+    ("EnableKeyRotation", "rotationPeriodInDays", "kms:RotationPeriodInDays", "365"),
+    ("GetKeyPolicy", "policyName", "kms:PolicyName", "default"),
+    ("ImportKeyMaterial", "expirationModel", "kms:ExpirationModel", "KEY_MATERIAL_EXPIRES"),
+    ("PutKeyPolicy", "bypassPolicyLockoutSafetyCheck", "kms:BypassPolicyLockoutSafetyCheck", "false"),
+    ("PutKeyPolicy", "policyName", "kms:PolicyName", "default"),
+    ("ScheduleKeyDeletion", "pendingWindowInDays", "kms:ScheduleKeyDeletionPendingWindowInDays", "30"),
+    ("Sign", "messageType", "kms:MessageType", "RAW"),
+    ("Verify", "messageType", "kms:MessageType", "RAW"),
 ];
 
 /// What a right is asked for, and by whom.
@@ -136,15 +154,10 @@ impl About<'_> {
             // Whole seconds, as dates are compared.
             context.set("kms:ValidTo", date.split('.').next().unwrap_or_default());
         }
-        match self.action {
-            "ScheduleKeyDeletion" if self.shown("pendingWindowInDays").is_none() => {
-                context.set("kms:ScheduleKeyDeletionPendingWindowInDays", "30");
+        for (action, member, key, value) in DEFAULTS {
+            if *action == self.action && self.shown(member).is_none() {
+                context.set(key, *value);
             }
-            "Sign" | "Verify" if self.shown("messageType").is_none() => context.set("kms:MessageType", "RAW"),
-            "GetKeyPolicy" | "PutKeyPolicy" if self.shown("policyName").is_none() => {
-                context.set("kms:PolicyName", "default");
-            }
-            _ => {}
         }
         self.of_tags(context);
         self.of_grant(context);
@@ -174,16 +187,32 @@ impl About<'_> {
         }
         let operations = self.shown("operations").and_then(Value::as_array).into_iter().flatten();
         context.set_many("kms:GrantOperations", operations.filter_map(Value::as_str));
-        let constraints = self.shown("constraints").and_then(Value::as_object).into_iter().flatten();
-        for (kind, _) in constraints {
-            context.set("kms:GrantConstraintType", kind.as_str());
+        for (member, key) in PRINCIPALS {
+            if let Some(named) = self.shown(member).and_then(Value::as_str) {
+                context.set(key, policy::arn_of(named));
+            }
         }
+        if let Some((kind, _)) = self.constraint() {
+            context.set("kms:GrantConstraintType", kind);
+        }
+    }
+
+    /// The constraint that CreateGrant puts in force, with its pairs: nothing else that stands there limits anything.
+    fn constraint(&self) -> Option<(&'static str, &Map<String, Value>)> {
+        let constraints = self.shown("constraints")?.as_object()?;
+        let pairs = |kind| constraints.get(kind)?.as_object().filter(|pairs| !pairs.is_empty());
+        CONSTRAINTS.iter().find_map(|kind| Some((*kind, pairs(*kind)?)))
     }
 
     /// Of operations that use a key for encryption; the algorithm has a default.
     fn of_algorithm(&self, context: &mut Context) {
         let member = match self.action {
             "Encrypt" | "Decrypt" => "encryptionAlgorithm",
+            // These have no such member: there is one algorithm for them.
+            "GenerateDataKey"
+            | "GenerateDataKeyPair"
+            | "GenerateDataKeyPairWithoutPlaintext"
+            | "GenerateDataKeyWithoutPlaintext" => "",
             "ReEncryptFrom" => "sourceEncryptionAlgorithm",
             "ReEncryptTo" => "destinationEncryptionAlgorithm",
             _ => return,
@@ -218,10 +247,7 @@ impl About<'_> {
             "ReEncryptTo" if self.call.caller.request.is_some() => {
                 self.shown("destinationEncryptionContext").and_then(Value::as_object).map(texts).unwrap_or_default()
             }
-            "CreateGrant" => {
-                let constraints = self.shown("constraints").and_then(Value::as_object).into_iter().flatten();
-                constraints.filter_map(|(_, pairs)| pairs.as_object()).flat_map(texts).collect()
-            }
+            "CreateGrant" => self.constraint().map(|(_, pairs)| texts(pairs)).unwrap_or_default(),
             _ => {
                 let pairs = self.call.context.into_iter().flat_map(|context| context.pairs());
                 pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()

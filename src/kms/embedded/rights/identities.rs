@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -117,6 +118,8 @@ fn hour() -> u32 {
 pub(in crate::kms::embedded) struct Identities {
     /// By the ARN of the user or role.
     bearers: BTreeMap<String, Bearer>,
+    /// Since when each role has been there, by its ARN.
+    since: BTreeMap<String, Timestamp>,
 }
 
 /// A user or a role.
@@ -153,7 +156,23 @@ impl Identities {
             }
             read_account(&account, entry, &mut bearers)?;
         }
-        Ok(Self { bearers })
+        Ok(Self { bearers, since: BTreeMap::new() })
+    }
+
+    /// Notes since when each role has been there: as in `before`, or else from `now` on.
+    pub(in crate::kms::embedded) fn go_on_from(&mut self, before: &BTreeMap<String, Timestamp>, now: Timestamp) {
+        let roles = self.bearers.iter().filter(|(_, bearer)| bearer.role.is_some()).map(|(arn, _)| arn);
+        self.since = roles.map(|arn| (arn.clone(), before.get(arn).copied().unwrap_or(now))).collect();
+    }
+
+    /// Since when each role has been there.
+    pub(in crate::kms::embedded) fn since(&self) -> &BTreeMap<String, Timestamp> {
+        &self.since
+    }
+
+    /// Whether the role of `who` has been there from `then` on: one that was taken out and comes back is another.
+    pub(in crate::kms::embedded) fn has_been_there(&self, who: &Who, then: Timestamp) -> bool {
+        self.role(who.arn()).is_some() && self.since.get(who.arn()).is_some_and(|since| *since <= then)
     }
 
     /// The user, or the role of the session.

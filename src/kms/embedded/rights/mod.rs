@@ -10,6 +10,9 @@ pub(super) mod identities;
 pub(super) mod sessions;
 
 use std::collections::{BTreeMap, HashMap};
+use std::slice;
+
+use jiff::Timestamp;
 
 use crate::kms::{KmsError, Principal};
 use crate::limits;
@@ -22,13 +25,14 @@ use super::audit::Call;
 use super::call::Found;
 use super::keys::StoredManager;
 use super::operation::Operation;
-use super::store::Lookup;
+use super::store::{Lookup, StoreError};
 use super::{Embedded, refusal};
 use facts::About;
 use identities::Identities;
 
-/// The document of the store that holds the identities.
+/// The document of the store that holds the identities, and the one that says since when each role has been there.
 const DOCUMENT: &str = "identities";
+const SINCE: &str = "roles since";
 
 /// What callers of another account can be given the right to do with a key.
 const ACROSS_ACCOUNTS: &[&str] = &[
@@ -77,7 +81,12 @@ impl Rights {
 
     fn identities_in(tables: &impl Lookup) -> Result<Identities, KmsError> {
         let Some(text) = tables.document(DOCUMENT)? else { return Ok(Identities::default()) };
-        Identities::read(&text).map_err(|bad| refusal::internal(&bad))
+        let mut identities = Identities::read(&text).map_err(|bad| refusal::internal(&bad))?;
+        let since =
+            tables.document(SINCE)?.as_deref().map(serde_json::from_str).transpose().map_err(StoreError::from)?;
+        // A role of which the store does not say since when is taken for new.
+        identities.go_on_from(&since.unwrap_or_default(), Timestamp::MAX);
+        Ok(identities)
     }
 
     pub(super) fn identities(&self) -> Arc<Identities> {
@@ -160,16 +169,27 @@ impl Embedded {
             On::Key(key) => Some(self.key_policy_of(tables, key)?),
             On::Other(_) => None,
         };
-        let grants = match on {
-            On::Key(key) => self.grants_to(tables, key.id, who, action)?,
-            On::Other(_) => Vec::new(),
-        };
-        let key = document.as_deref().map(|document| (document, self.identity.account.as_str()));
-        self.decide_by(tables, (who, call, action, on), key, &grants)
+        let policies = document.as_deref().map(|document| (document, self.identity.account.as_str()));
+        let by_policies = self.decide_by(tables, (who, call, action, on), policies, &[])?;
+        let On::Key(key) = on else { return Ok(by_policies) };
+        // A key may have many grants: they are looked at where they can change something.
+        if by_policies.allowed || matches!(by_policies.reason, Reason::Denied(_)) {
+            return Ok(by_policies);
+        }
+        let pairs = About { call, action, on, who }.pairs();
+        let mut by_grant = None;
+        self.find_grant(tables, key.id, (who, action), |grant| {
+            if !grant.suits(who, action, &pairs) {
+                return Ok(false);
+            }
+            let decision = self.decide_by(tables, (who, call, action, on), policies, slice::from_ref(grant))?;
+            Ok(by_grant.insert(decision).allowed)
+        })?;
+        Ok(by_grant.unwrap_or(by_policies))
     }
 
     /// [`Embedded::decide`], by this key policy and these grants.
-    fn decide_by(
+    pub(super) fn decide_by(
         &self,
         tables: &impl Lookup,
         (who, call, action, on): (&Who, &Call<'_>, &str, On<'_>),
@@ -290,15 +310,21 @@ impl Embedded {
     /// Where the caller is not root, or the document is not taken.
     pub fn put_identities(&self, caller: &Principal, text: &str) -> Result<(), KmsError> {
         let call = on_nothing(caller.into(), Operation::PutIdentities);
-        let put = self.change(&call, |tables, _| {
+        let mut are_set = false;
+        let put = self.change(&call, |tables, trail| {
             judge_right(&call)?;
-            let identities = Identities::read(text).map_err(|bad| refusal::bad_identities(&bad))?;
+            let mut identities = Identities::read(text).map_err(|bad| refusal::bad_identities(&bad))?;
+            identities.go_on_from(self.rights.identities().since(), trail.now);
             tables.put_document(DOCUMENT, text)?;
+            let since = serde_json::to_string(identities.since()).map_err(StoreError::from)?;
+            tables.put_document(SINCE, &since)?;
             // While nobody else changes them; they are put back where the store fails after all.
             self.rights.set_identities(identities);
+            are_set = true;
             Ok(())
         });
-        if put.is_err() {
+        if put.is_err() && are_set {
+            let _alone = self.order.write();
             self.rights.set_identities(Rights::identities_in(&self.store.view()?)?);
         }
         put

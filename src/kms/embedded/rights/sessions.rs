@@ -1,7 +1,7 @@
 //! Sessions of roles: AssumeRole, and what its credentials are worth.
 //!
 //! Nothing is stored. The session's token is all that is known of it, sealed by the HSM: the secret with which its requests
-//! are signed, the role, the session's name and policy, and when it ends. A role that is gone has no sessions.
+//! are signed, the role, the session's name and policy, and when it ends. A role that is gone has no sessions, nor has one of its name those of before.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -79,6 +79,7 @@ pub struct Session {
 struct Told {
     access_key_id: String,
     principal: String,
+    since: Timestamp,
     until: Timestamp,
     policy: Option<String>,
 }
@@ -112,7 +113,7 @@ impl Embedded {
             }
             let until = trail.now.as_second().saturating_add(i64::from(seconds));
             let until = Timestamp::from_second(until).map_err(|error| refusal::internal(&error))?;
-            let assumed = self.begin_session(asked, until)?;
+            let assumed = self.begin_session(asked, (trail.now, until))?;
             let shown = json!({ "accessKeyId": assumed.access_key_id, "expiration": date(until) });
             trail.response.insert("credentials".to_owned(), shown);
             let user = json!({ "assumedRoleId": assumed.id, "arn": assumed.principal.as_str() });
@@ -138,13 +139,17 @@ impl Embedded {
         if decision.allowed && !who.is_root() { Ok(known.max_session_seconds) } else { Err(denied()) }
     }
 
-    fn begin_session(&self, asked: &AskedRole<'_>, until: Timestamp) -> Result<Assumed, KmsError> {
+    fn begin_session(
+        &self,
+        asked: &AskedRole<'_>,
+        (since, until): (Timestamp, Timestamp),
+    ) -> Result<Assumed, KmsError> {
         let role = Who::named(asked.role).map_err(|malformed| refusal::internal(&malformed))?;
         let name = asked.role.rsplit('/').next().unwrap_or_default();
         let arn = format!("arn:aws:sts::{}:assumed-role/{name}/{}", role.account(), asked.session);
         let (access_key_id, secret) = (new_id("ASIA"), new_secret()?);
         let (principal, policy) = (arn.clone(), asked.policy.map(str::to_owned));
-        let told = Told { access_key_id: access_key_id.clone(), principal, until, policy };
+        let told = Told { access_key_id: access_key_id.clone(), principal, since, until, policy };
         let told = serde_json::to_vec(&told).map_err(|error| refusal::internal(&error))?;
         let mut kept = LockedMemory::zeroed(SECRET_BYTES + told.len())?;
         kept.bytes_mut()[..SECRET_BYTES].copy_from_slice(secret.bytes());
@@ -167,7 +172,8 @@ impl Embedded {
         let Some((secret, told)) = kept.bytes().split_at_checked(SECRET_BYTES) else { return Ok(None) };
         let told: Told = serde_json::from_slice(told).map_err(|error| refusal::internal(&error))?;
         let principal = Principal::new(told.principal);
-        if told.access_key_id != access_key_id || self.rights.identities().role(who(&principal)?.arn()).is_none() {
+        let is_there = self.rights.identities().has_been_there(&who(&principal)?, told.since);
+        if told.access_key_id != access_key_id || !is_there {
             return Ok(None);
         }
         if told.until <= self.now() {

@@ -90,7 +90,9 @@ mod tests {
         let put = |name: &str| store.change(|tables| tables.put_alias(name, key)).expect("changed");
         store.change(|tables| tables.put_policy(key, "a policy")).expect("changed");
         store.change(|tables| tables.put_document("identities", "a document")).expect("changed");
-        store.change(|tables| tables.grants.insert([3; 48], &b"a grant"[..]).map(drop)).expect("changed");
+        store
+            .change(|tables| tables.grants.insert([3; 48], &b"a grant"[..]).map(drop).map_err(StoreError::from))
+            .expect("changed");
         put("alias/before");
         let snapshot = store.snapshot().expect("looked at");
         put("alias/after");
