@@ -81,6 +81,7 @@ fn of_backup(error: &BackupError) -> String {
             "give the passphrase that it was sealed under, or a backup that is whole"
         }
         BackupError::Occupied(_) => "name another --state-dir; a KMS is never overwritten",
+        BackupError::NotAFile(_) => "envol has not put it there: see who has, and remove it",
         BackupError::OtherCredential(_) => {
             "restore without that credential; then seal the restored domain.key into it with systemd-creds encrypt"
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use crate::safe::{Safe, code, member, names};
+use crate::safe::{Safe, code, error, member, names};
 use crate::support::{Daemon, have};
 
 const USER: u32 = 65534;
@@ -79,6 +79,33 @@ fn root_reads_the_passphrase_of_such_a_daemon() {
     daemon.run();
 }
 
+/// A pipe keeps whoever opens it waiting, and a link multiplies what it names.
+#[test]
+fn a_store_with_anything_but_files_and_directories_is_not_backed_up() {
+    let safe = Safe::new();
+    let mut daemon = Daemon::start();
+    daemon.json(["key", "create"]);
+    daemon.terminate();
+    let state_dir = daemon.path().join("state");
+    let place = state_dir.join("kms/more");
+    fs::create_dir(&place).expect("made");
+    let unfit = place.join("unfit");
+    let refused = || {
+        let refused = safe.back_up(&state_dir);
+        assert_eq!(code(&refused), 2, "{refused:?}");
+        assert!(member(&error(&refused), "message").contains("kms/more/unfit is neither"), "{refused:?}");
+        assert_eq!(names(&safe.path("")), ["passphrase"]);
+        fs::remove_file(&unfit).expect("there");
+    };
+    nix::unistd::mkfifo(&unfit, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    refused();
+    std::os::unix::fs::symlink("../keys.redb", &unfit).expect("laid");
+    refused();
+    std::os::unix::fs::symlink("..", &unfit).expect("laid");
+    refused();
+    assert_eq!(code(&safe.back_up(&state_dir)), 0);
+}
+
 /// Whoever has taken over the daemon's user must not have root read or remove what is not theirs.
 #[test]
 fn root_follows_no_link_that_the_daemons_user_has_laid() {
@@ -94,7 +121,7 @@ fn root_follows_no_link_that_the_daemons_user_has_laid() {
     fs::set_permissions(safe.path(""), fs::Permissions::from_mode(0o755)).expect("ours");
     std::os::unix::fs::symlink(safe.path("secret"), state_dir.join("kms/link")).expect("laid");
     let refused = safe.back_up(&state_dir);
-    assert_eq!(code(&refused), 9, "{refused:?}");
+    assert_eq!(code(&refused), 2, "{refused:?}");
     assert!(!safe.path("kms.backup").exists());
     fs::remove_file(state_dir.join("kms/link")).expect("there");
     fs::remove_dir_all(state_dir.join("kms")).expect("there");

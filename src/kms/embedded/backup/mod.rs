@@ -10,11 +10,12 @@
 //! ```text
 //! file     length of the path u16 big-endian | path, below the store | length u64 big-endian | bytes
 //! ```
-//! Clear bytes lie in locked memory on both ways. `sealed` has the chunks, `new_file` how a backup gets its name, `place` how
-//! what is restored gets its own. Whoever backs up or restores may be root where the KMS is another user's: then all that lies in
-//! the state directory is read and written with that user's rights (`sys::owner`), the backup with root's.
+//! Clear bytes lie in locked memory on both ways. `sealed` has the chunks, `files` what goes into them, `new_file` how a backup
+//! gets its name, `place` how what is restored gets its own. Whoever backs up or restores may be root where the KMS is another user's:
+//! then all that lies in the state directory is read and written with that user's rights (`sys::owner`), the backup with root's.
 
 mod behind;
+mod files;
 mod new_file;
 mod place;
 mod sealed;
@@ -64,6 +65,9 @@ pub enum BackupError {
     /// There is something where the KMS is to be restored.
     #[error("{0} is there already: restore into an empty state directory")]
     Occupied(PathBuf),
+    /// It is nothing that a store is made of.
+    #[error("{0} is neither a file nor a directory, and is not carried")]
+    NotAFile(PathBuf),
     /// The daemon that is to use it has another domain key.
     #[error("the domain key in {0} is not that of the backup")]
     OtherCredential(PathBuf),
@@ -141,11 +145,6 @@ impl Embedded {
     }
 }
 
-/// Whether a file is the audit log's, or the key with which it goes on: the log is of one place and time, and goes on in one.
-fn is_of_log(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"audit."))
-}
-
 /// Writes the backup `file`, which is not there yet: the store in `store`, a copy that nobody uses, and the domain key of
 /// `source`, both of them `owner`'s, under the passphrase that is read from `passphrase`.
 ///
@@ -160,17 +159,16 @@ pub(crate) fn back_up(
     let new = NewFile::beside(file).map_err(at(file))?;
     let domain_key = hsm::read_domain_key(source, owner)?;
     let check_value = check_value(&domain_key)?;
-    owner.act(|| store::judge_domain_key(store, &check_value))?;
+    let files = owner.act(|| {
+        let files = files::listed(store)?;
+        store::judge_domain_key(store, &check_value).map(|()| files).map_err(BackupError::from)
+    })?;
     let stretching = Stretching::new();
     let key = key_of(passphrase, &stretching)?;
     let mut sealer = Sealer::new(BufWriter::new(new.file()), key, &stretching)?;
-    let written = owner.act(|| {
-        sealer.begin()?;
-        sealer.write_all(domain_key.expose())?;
-        write_files(&mut sealer, store, store)?;
-        sealer.end()
-    });
-    written.and_then(|()| new.put_in_place()).map_err(at(file))
+    sealer.begin().and_then(|()| sealer.write_all(domain_key.expose())).map_err(at(file))?;
+    owner.act(|| files.iter().try_for_each(|path| files::write(&mut sealer, file, store, path)))?;
+    sealer.end().and_then(|()| new.put_in_place()).map_err(at(file))
 }
 
 /// Restores the backup `file`: the store into the new directory `store` of `owner`, the domain key as `to` says it is kept there.
@@ -259,30 +257,6 @@ fn check_value(domain_key: &Secret<32>) -> Result<[u8; 32], BackupError> {
 fn key_of(from: &Path, stretching: &Stretching) -> Result<Secret<32>, BackupError> {
     let mut file = passphrase::open(from, nix::unistd::geteuid().as_raw())?;
     passphrase::read(&mut file, stretching).map_err(|source| BackupError::Passphrase { path: from.to_owned(), source })
-}
-
-fn write_files(out: &mut impl Write, store: &Path, dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if is_of_log(&path) {
-            continue;
-        }
-        if path.is_dir() {
-            write_files(out, store, &path)?;
-            continue;
-        }
-        let mut file = File::open(&path)?;
-        let length = file.metadata()?.len();
-        let name = path.strip_prefix(store).expect("it was found below it").as_os_str().as_encoded_bytes();
-        let name_length = u16::try_from(name.len()).map_err(|_| io::ErrorKind::InvalidFilename)?;
-        out.write_all(&name_length.to_be_bytes())?;
-        out.write_all(name)?;
-        out.write_all(&length.to_be_bytes())?;
-        if io::copy(&mut Read::by_ref(&mut file).take(length), out)? != length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(())
 }
 
 /// The backup `file`, as far as its passphrase is the right one.
