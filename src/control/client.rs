@@ -73,6 +73,20 @@ impl Client {
         runtime()?.block_on(async { whole(exchange(&self.socket, request).await?).await })
     }
 
+    /// As [`Client::get`], with the user whose socket answered: the daemon's, or who made the socket for it, as a service
+    /// manager does.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn get_with_peer<T: DeserializeOwned>(&self, path: &str) -> Result<(T, u32), ClientError> {
+        let request = request(Method::GET, path, Bytes::new())?;
+        runtime()?.block_on(async {
+            let stream = connect(&self.socket).await?;
+            let peer = stream.peer_cred().map_err(garbled)?.uid();
+            Ok((whole(exchange_over(stream, request).await?).await?, peer))
+        })
+    }
+
     /// As [`Client::get`], with what the answer's header `name` says.
     ///
     /// # Errors
@@ -189,7 +203,14 @@ fn unreachable(socket: &Path, error: &IoError) -> ClientError {
 
 /// One request, up to the head of a successful answer; a failed answer is read whole and becomes the error.
 async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(socket, &error))?;
+    exchange_over(connect(socket).await?, request).await
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket).await.map_err(|error| unreachable(socket, &error))
+}
+
+async fn exchange_over(stream: UnixStream, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(garbled)?;
     // It carries the body too, and ends with the connection; what goes wrong there is seen where the body is read.
     tokio::spawn(connection);

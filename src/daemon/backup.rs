@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::config::Config;
 use super::run::{domain_key, domain_key_file, kms_dir, stretching_file};
-use super::state_dir::StateDir;
+use super::state_dir::{self, StateDir};
 use super::{DaemonError, Options};
 use crate::control::SNAPSHOT;
 use crate::control::api::{Snapshot, Status};
@@ -104,8 +104,8 @@ pub(super) fn refuse_interrupted(config: &Config) -> Result<(), DaemonError> {
 pub fn back_up(options: Options, asked: &BackupAsked) -> Result<BackedUp, DaemonError> {
     let config = Config::load(options)?;
     harden(&config)?;
-    match Client::new(config.socket.clone()).get::<Status>("/v1/status") {
-        Ok(status) => back_up_served(&config, &status, asked),
+    match Client::new(config.socket.clone()).get_with_peer::<Status>("/v1/status") {
+        Ok((status, peer)) => back_up_served(&config, (&status, peer), asked),
         Err(ClientError::NoDaemon(_)) => {
             let held = StateDir::claim_for_owner(&config.state_dir)?;
             held.owner().act(|| refuse_interrupted(&config))?;
@@ -117,9 +117,13 @@ pub fn back_up(options: Options, asked: &BackupAsked) -> Result<BackedUp, Daemon
     }
 }
 
-fn back_up_served(config: &Config, status: &Status, asked: &BackupAsked) -> Result<BackedUp, DaemonError> {
+fn back_up_served(
+    config: &Config,
+    (status, peer): (&Status, u32),
+    asked: &BackupAsked,
+) -> Result<BackedUp, DaemonError> {
     let state_dir = PathBuf::from(&status.state_dir);
-    let owner = owner_of(&state_dir)?;
+    let (found, owner) = state_dir::served(&state_dir, peer)?;
     let said = doctor::domain_key_of(&status.hsm.domain_key, &state_dir).filter(|_| config.passphrase_file.is_none());
     let by = if said.is_some() { NamedBy::Daemon } else { NamedBy::Caller };
     let source = said.unwrap_or_else(|| domain_key(&Config { state_dir: state_dir.clone(), ..config.clone() }));
@@ -129,7 +133,7 @@ fn back_up_served(config: &Config, status: &Status, asked: &BackupAsked) -> Resu
     if !is_copy(&path, &state_dir) {
         return Err(ClientError::Garbled(format!("{} is no copy of its store", path.display())).into());
     }
-    let copy = Copied { path, owner };
+    let copy = Copied { path: found.join(path.file_name().expect("a copy has one")), owner };
     seal((&source, by), &copy.path, owner, asked)?;
     Ok(done(asked, &source, &state_dir))
 }
@@ -179,10 +183,6 @@ fn harden(config: &Config) -> Result<(), DaemonError> {
     hardening::seal_process().map_err(DaemonError::Seal)?;
     let asked = config.key_memory;
     locked::choose(asked).map(drop).map_err(|source| DaemonError::KeyMemory { asked, source })
-}
-
-fn owner_of(state_dir: &Path) -> Result<Owner, DaemonError> {
-    Owner::of(state_dir).map_err(|source| DaemonError::StateDir { path: state_dir.to_owned(), source })
 }
 
 /// Whose word it is where the domain key of a state directory without a daemon comes from.

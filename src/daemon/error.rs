@@ -26,6 +26,11 @@ pub enum DaemonError {
     /// Caller: others may write into the state directory, or it belongs to somebody else.
     #[error("the state directory {0} must belong to the daemon's user and be writable by nobody else")]
     UnsafeStateDir(PathBuf),
+    /// Caller: what answers at the control socket names a directory that it may have no business in.
+    #[error(
+        "the daemon says that its state directory is {0}, which is not its user's, or which others can change or replace"
+    )]
+    NotTheDaemons(PathBuf),
     /// Caller: the service manager handed over something we have no use for.
     #[error("the inherited socket {name:?}")]
     Inherited {
@@ -152,6 +157,7 @@ impl DaemonError {
             | Self::NotHardened(_)
             | Self::Tls(_)
             | Self::UnsafeStateDir(_)
+            | Self::NotTheDaemons(_)
             | Self::Inherited { .. } => 2,
             Self::AnotherDaemon(_) | Self::SocketInUse(_) | Self::InterruptedRestore(_) => 4,
             Self::Listen { source, .. } => of_listening(source),

@@ -59,6 +59,10 @@ impl DaemonError {
             Self::Kms(source) => of_opening(source).to_owned(),
             Self::KeyMemory { .. } => MORE_LOCKED_MEMORY.to_owned(),
             Self::UnsafeStateDir(path) => format!("chown it to the daemon's user, and chmod go-w {}", path.display()),
+            Self::NotTheDaemons(_) => {
+                "see that it is the daemon that listens at the control socket; or stop it, and name --state-dir"
+                    .to_owned()
+            }
             Self::AnotherDaemon(_) => "stop that daemon, or name another --state-dir (and --socket)".to_owned(),
             _ => self.by_exit_code().to_owned(),
         }

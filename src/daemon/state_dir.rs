@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::DaemonError;
 use crate::sys::owner::Owner;
@@ -51,6 +51,38 @@ impl StateDir {
     }
 }
 
+/// The state directory that a daemon names, which answers at a socket of the user `peer`, and its owner, with whose rights it
+/// is used. A daemon may have been taken over: it has root do nothing there that its own user could not do.
+///
+/// # Errors
+/// Where the directory is not that user's. A socket that the service manager made is root's whoever answers there; so root's
+/// own directories are used only where nobody else can have laid anything.
+pub(super) fn served(said: &Path, peer: u32) -> Result<(PathBuf, Owner), DaemonError> {
+    let failed = |source| DaemonError::StateDir { path: said.to_owned(), source };
+    let path = said.canonicalize().map_err(failed)?;
+    let facts = path.symlink_metadata().map_err(failed)?;
+    let owner = Owner::by(&facts).map_err(failed)?;
+    let is_theirs = [0, facts.uid()].contains(&peer) && owner.user() == facts.uid();
+    let is_safe = facts.is_dir() && facts.mode() & 0o022 == 0;
+    if is_theirs && is_safe && (facts.uid() != 0 || is_roots_alone(&path).map_err(failed)?) {
+        Ok((path, owner))
+    } else {
+        Err(DaemonError::NotTheDaemons(said.to_owned()))
+    }
+}
+
+/// Whether nobody but root can put another directory in the place of `path`.
+fn is_roots_alone(path: &Path) -> io::Result<bool> {
+    for above in path.ancestors() {
+        let facts = above.symlink_metadata()?;
+        // In a sticky directory each may only move their own.
+        if facts.uid() != 0 || (facts.mode() & 0o022 != 0 && facts.mode() & 0o1000 == 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Makes `path` where it is absent.
 pub(super) fn make(path: &Path) -> Result<(), DaemonError> {
     // Nothing is asked of a directory that is there: a confined daemon may not even try to make those above it.
@@ -89,5 +121,30 @@ mod tests {
             set_permissions(dir.path(), Permissions::from_mode(mode)).expect("ours");
             assert!(matches!(StateDir::claim(dir.path()), Err(DaemonError::UnsafeStateDir(_))), "{mode:o}");
         }
+    }
+
+    #[test]
+    fn a_daemon_is_believed_in_directories_of_its_own_user_alone() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let above = tempfile::tempdir().expect("a directory");
+        let path = above.path().join("state");
+        make(&path).expect("made");
+        let refused = |peer| matches!(served(&path, peer), Err(DaemonError::NotTheDaemons(at)) if at == path);
+        assert_eq!(served(&path, 0).expect("root's own").1.user(), 0);
+        assert!(refused(12345), "root's, and the daemon is another user's");
+        set_permissions(above.path(), Permissions::from_mode(0o777)).expect("ours");
+        assert!(refused(0), "others can put another one in its place");
+        set_permissions(above.path(), Permissions::from_mode(0o1777)).expect("ours");
+        assert!(!refused(0), "each may only move their own");
+        set_permissions(&path, Permissions::from_mode(0o777)).expect("ours");
+        assert!(refused(0));
+        set_permissions(&path, Permissions::from_mode(0o700)).expect("ours");
+        std::os::unix::fs::chown(&path, Some(12345), Some(12345)).expect("root may");
+        for peer in [0, 12345] {
+            assert_eq!(served(&path, peer).expect("theirs").1.user(), 12345);
+        }
+        assert!(refused(23456));
     }
 }

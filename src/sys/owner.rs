@@ -4,6 +4,7 @@
 //! root elsewhere. It is the thread's identity towards file systems that is changed (setfsuid(2)): what else root may do, such
 //! as locking memory, it may do all the while. Descriptors that were opened before stay what they are.
 
+use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -25,7 +26,14 @@ impl Owner {
     /// # Errors
     /// Where it cannot be looked at, or this root may not work as them.
     pub(crate) fn of(dir: &Path) -> io::Result<Self> {
-        let facts = dir.metadata()?;
+        Self::by(&dir.metadata()?)
+    }
+
+    /// The owner of what `facts` tell of.
+    ///
+    /// # Errors
+    /// Where this root may not work as them.
+    pub(crate) fn by(facts: &Metadata) -> io::Result<Self> {
         let (own, user, group) = (Uid::effective(), Uid::from_raw(facts.uid()), Gid::from_raw(facts.gid()));
         let other = own.is_root() && !user.is_root();
         let owner = Self { user: if other { user } else { own }, group, other };

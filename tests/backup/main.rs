@@ -133,6 +133,7 @@ fn what_is_not_whole_or_not_opened_leaves_nothing_behind() {
     // The last chunk is left out, and the one before it ends the file.
     let second = head + 4 + (64 << 10) + 16;
     refused(&backup[..second], 7);
+    refused(&[&backup[..], b"x"].concat(), 7);
     refused(b"something else entirely", 7);
     safe.write("passphrase", b"wrong horse battery staple\n");
     let said = refused(&backup, 7);

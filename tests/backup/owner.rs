@@ -1,8 +1,11 @@
 //! Root backs up and restores the KMS of a daemon with a user of its own, as the shipped unit has it.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::{Arc, Barrier, Mutex};
 
 use crate::safe::{Safe, code, error, member, names};
 use crate::support::{Daemon, have};
@@ -77,6 +80,60 @@ fn root_reads_the_passphrase_of_such_a_daemon() {
     let given = given.arg("--domain-passphrase-file").arg(&domain).output().expect("starts");
     assert_eq!(code(&given), 0, "{given:?}");
     daemon.run();
+}
+
+/// Answers at `socket` as a daemon of the user does that says of itself what `status` says, and takes note of what it is asked.
+fn serve_as_user(socket: &Path, status: &serde_json::Value) -> Arc<Mutex<Vec<String>>> {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let note = Arc::clone(&asked);
+    let body = status.to_string();
+    let (socket, ready) = (socket.to_owned(), Arc::new(Barrier::new(2)));
+    let listening = Arc::clone(&ready);
+    std::thread::spawn(move || {
+        // SAFETY: it takes numbers alone; the call itself, past the library, changes this thread and no other.
+        let changed = unsafe { nix::libc::syscall(nix::libc::SYS_setresuid, USER, USER, USER) };
+        assert_eq!(changed, 0, "root may");
+        let listener = UnixListener::bind(socket).expect("binds");
+        listening.wait();
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a client");
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).expect("a request");
+            let line = String::from_utf8_lossy(&head[..length]).lines().next().expect("a line").to_owned();
+            note.lock().expect("no panic").push(line);
+            let length = body.len();
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+                .expect("answers");
+        }
+    });
+    ready.wait();
+    asked
+}
+
+#[test]
+fn root_does_not_work_where_a_daemon_says_that_is_not_of_its_user() {
+    if !can_be_had() {
+        return;
+    }
+    let safe = Safe::new();
+    let mut daemon = Daemon::start();
+    daemon.json(["key", "create"]);
+    let mut status = daemon.json(["status"]);
+    daemon.terminate();
+    let theirs = safe.path("theirs");
+    make_state_dir(&theirs);
+    fs::set_permissions(safe.path(""), fs::Permissions::from_mode(0o755)).expect("ours");
+    for (nth, state_dir) in [std::env::temp_dir(), daemon.path().join("state")].iter().enumerate() {
+        status["state_dir"] = state_dir.to_str().expect("text").into();
+        let socket = theirs.join(nth.to_string());
+        let asked = serve_as_user(&socket, &status);
+        let mut backup = crate::support::command(&[env!("CARGO_BIN_EXE_envol")]);
+        let refused =
+            backup.args(safe.words("backup")).arg("--json").arg("--socket").arg(&socket).output().expect("starts");
+        assert_eq!(code(&refused), 2, "{refused:?}");
+        assert!(member(&error(&refused), "message").contains("not its user's"), "{refused:?}");
+        assert_eq!(*asked.lock().expect("no panic"), ["GET /v1/status HTTP/1.1"]);
+    }
 }
 
 /// A pipe keeps whoever opens it waiting, and a link multiplies what it names.

@@ -104,17 +104,26 @@ impl<'p> Restoring<'p> {
         fs::remove_dir(&self.dir).and_then(|()| sync_around(&self.dir)).map_err(at(&self.dir))
     }
 
-    /// Takes everything back: the key first, so that parts are seen for what they are until nothing is left of them.
     fn undo(&self) -> io::Result<()> {
         if !self.dir.try_exists()? {
             return Ok(());
         }
-        if let Some(place) = self.key_place.filter(|_| self.place.exists() && !self.key().exists()) {
-            absent(fs::rename(place, self.key()))?;
-        }
+        self.take_back()?;
         absent(fs::remove_dir_all(self.place))?;
         fs::remove_dir_all(&self.dir)?;
         sync_around(&self.dir)
+    }
+
+    /// Takes back what got its place: the key first, then the store, so that parts are seen for what they are until nothing is
+    /// left of them.
+    fn take_back(&self) -> io::Result<()> {
+        if let Some(place) = self.key_place.filter(|_| self.place.exists() && !self.key().exists()) {
+            absent(fs::rename(place, self.key()))?;
+        }
+        if !self.store().try_exists()? {
+            absent(fs::rename(self.place, self.store()))?;
+        }
+        sync_around(&self.store())
     }
 }
 
@@ -174,6 +183,19 @@ mod tests {
         fs::write(restoring.store().join("file"), b"x").expect("written");
         assert!(restoring.arrive().is_err(), "there is no key, and the store had its place by then");
         assert_eq!(names(dir.path()), [""; 0]);
+    }
+
+    /// Its removal may be interrupted: it is not to be seen beside a directory that is empty, as what is whole is.
+    #[test]
+    fn a_store_without_a_key_of_its_own_is_taken_back_before_it_is_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = dir.path().join("kms");
+        let restoring = Restoring::begin(&store, None).expect("free");
+        fs::write(restoring.store().join("file"), b"x").expect("written");
+        move_durably(&restoring.store(), &store).expect("free");
+        restoring.take_back().expect("there");
+        assert!(!store.exists());
+        assert_eq!(interrupted(&store).expect("seen"), Some(dir.path().join("kms.restoring")));
     }
 
     #[test]

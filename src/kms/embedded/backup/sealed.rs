@@ -128,6 +128,9 @@ impl<R: BufRead> Opener<R> {
         let nonce = nonce(self.number, self.last);
         aead::open(&self.key, &nonce, self.head.as_bytes(), clear, &tag).map_err(|_| unopened(self.number))?;
         (self.number, self.left) = (self.number + 1, 0..data);
+        if self.last && !self.input.fill_buf()?.is_empty() {
+            return Err(unopened(self.number));
+        }
         Ok(())
     }
 }
