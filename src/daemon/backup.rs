@@ -165,7 +165,8 @@ pub fn restore(options: Options, asked: &BackupAsked) -> Result<BackedUp, Daemon
 /// Moves the domain key of the state directory that `options` name from its file behind the passphrase in `passphrase_file`.
 ///
 /// # Errors
-/// [`DaemonError`]: a daemon uses it, or there is no such file that opens its store. The file is there as before then.
+/// [`DaemonError`]: a daemon uses it, or there is no such file that opens its store. The file is there as before then; or the disk failed
+/// while it was overwritten and removed, when the key lies sealed.
 pub fn seal_domain_key(options: Options, passphrase_file: &Path) -> Result<Sealed, DaemonError> {
     let config = Config::load(options)?;
     harden(&config)?;

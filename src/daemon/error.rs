@@ -190,7 +190,11 @@ fn of_backup(error: &BackupError) -> u8 {
     match error {
         BackupError::NotABackup | BackupError::WrongPassphrase | BackupError::Damaged(_) => 7,
         BackupError::Occupied(_) => 4,
-        BackupError::NotAFile(_) | BackupError::OtherCredential(_) | BackupError::NoLockedMemory(_) => 2,
+        BackupError::NotAFile(_)
+        | BackupError::ReadOnce(_)
+        | BackupError::OtherCredential(_)
+        | BackupError::NoLockedMemory(_) => 2,
+        BackupError::NotRemoved { source, .. } => of_storage(source),
         BackupError::Passphrase { source, .. } => of_passphrase(source),
         BackupError::DomainKey(error) => of_domain_key(error),
         BackupError::File { source, .. } => match source.kind() {

@@ -86,6 +86,8 @@ fn of_backup(error: &BackupError) -> String {
         }
         BackupError::Occupied(_) => "name another --state-dir; a KMS is never overwritten",
         BackupError::NotAFile(_) => "envol has not put it there: see who has, and remove it",
+        BackupError::ReadOnce(_) => "write it into a file of mode 0600, which the daemon is given, too",
+        BackupError::NotRemoved { .. } => "see that the disk is well, and run it again with the same passphrase",
         BackupError::OtherCredential(_) => {
             "restore without that credential; then seal the restored domain.key into it with systemd-creds encrypt"
         }
@@ -119,6 +121,9 @@ fn of_domain_key(error: &DomainKeyError) -> &'static str {
         DomainKeyError::Passphrase { source, .. } => of_passphrase(source),
         DomainKeyError::NotReadable(_) => "name it with --domain-passphrase-file (the daemon: --passphrase-file)",
         DomainKeyError::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => AS_OWNER,
+        DomainKeyError::File { source, .. } if source.kind() == ErrorKind::NotFound => {
+            "see that it is there; a passphrase that the daemon read from a pipe is given with --domain-passphrase-file"
+        }
         _ => "put right what it names; envol doctor looks at it, too",
     }
 }

@@ -99,6 +99,12 @@ fn a_domain_key_moves_from_its_file_behind_a_passphrase_and_no_data_is_lost() {
     daemon.terminate();
     let state_dir = daemon.path().join("state");
     let domain_key = fs::read(state_dir.join("domain.key")).expect("there");
+    let pipe = safe.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let once = ["kms", "seal-domain-key", "--passphrase-file", pipe.to_str().expect("text")];
+    let refused = daemon.refused(2, once);
+    assert!(member(&refused, "message").contains("once only"), "whether it was mistyped cannot be seen: {refused}");
+    assert_eq!(fs::read(state_dir.join("domain.key")).expect("there"), domain_key);
     // As after a kill in the middle, with another passphrase: both are there.
     safe.write("domain", b"of another time");
     daemon.json(seal);

@@ -76,7 +76,7 @@ Without the passphrase, and without a backup, everything under the KMS's keys is
 Example:
   envol kms seal-domain-key --passphrase-file /run/keys/envol")]
 pub struct SealDomainKeyArgs {
-    /// Where the passphrase is: a file of mode 0600, or a pipe
+    /// Where the passphrase is: a file of mode 0600, which is read twice
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: PathBuf,
 }

@@ -1,8 +1,10 @@
 //! The domain key of a store moved from its file behind a passphrase: the same key, so that nothing of the store changes.
 //!
-//! The file is overwritten once what opens the key is on disk and was read back: at each moment one of the two is there, and
-//! what was interrupted is done again from the start.
+//! The file is overwritten once what opens the key is on disk, was read back, and has opened it with the passphrase as it is read
+//! a second time: at each moment one of the two is there, and what was interrupted is done again from the start. A passphrase
+//! that can be read once only is refused: nobody could say whether it was the one that was meant.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -18,7 +20,8 @@ use crate::sys::owner::Owner;
 /// it lies sealed in `sealed` then.
 ///
 /// # Errors
-/// [`BackupError`]: the file is still there.
+/// [`BackupError`]: the file is still there; where it is that file that failed, it may be overwritten already, and what opens the
+/// key lies sealed beside it.
 pub(crate) fn move_behind(
     from: &Path,
     (file, sealed): (&Path, &Path),
@@ -27,7 +30,7 @@ pub(crate) fn move_behind(
 ) -> Result<(), BackupError> {
     let source = DomainKeySource::File { path: file.to_owned(), store: store.to_owned() };
     let domain_key = hsm::read_domain_key((&source, NamedBy::Daemon), owner)?;
-    let mut given = passphrase::open(from, owner.user())?;
+    let mut given = open(from, owner)?;
     let wrong = |source| DomainKeyError::Passphrase { path: from.to_owned(), source };
     let opens = |key: &Secret<32>| {
         let check_value = check_value(key)?;
@@ -40,14 +43,23 @@ pub(crate) fn move_behind(
     } else {
         opens(&domain_key)?;
         let recipe = Recipe::sealing(&domain_key, &mut given).map_err(wrong)?;
-        owner.act(|| keep(&recipe, sealed))?;
+        let kept = owner.act(|| keep(&recipe, sealed))?;
+        opens(&kept.domain_key(&mut open(from, owner)?).map_err(wrong)?)?;
     }
-    owner.act(|| domain_key::destroy(file)).map_err(at(file))
+    let removed = owner.act(|| domain_key::destroy(file));
+    removed.map_err(|source| BackupError::NotRemoved { path: file.to_owned(), source })
+}
+
+/// Opens the passphrase's file: one that the daemon can read again, as this does.
+fn open(from: &Path, owner: Owner) -> Result<File, BackupError> {
+    let file = passphrase::open(from, owner.user())?;
+    let lasts = file.metadata().map_err(at(from))?.is_file();
+    if lasts { Ok(file) } else { Err(BackupError::ReadOnce(from.to_owned())) }
 }
 
 /// Writes `recipe` durably, and sees that it is what is read again.
-fn keep(recipe: &Recipe, sealed: &Path) -> Result<(), BackupError> {
+fn keep(recipe: &Recipe, sealed: &Path) -> Result<Recipe, BackupError> {
     recipe.replace(sealed).map_err(at(sealed))?;
     let read = passphrase::recipe(sealed, false)?;
-    if read == *recipe { Ok(()) } else { Err(at(sealed)(io::ErrorKind::InvalidData.into())) }
+    if read == *recipe { Ok(read) } else { Err(at(sealed)(io::ErrorKind::InvalidData.into())) }
 }

@@ -79,6 +79,17 @@ pub enum BackupError {
         /// What is wrong with it.
         source: PassphraseError,
     },
+    /// A passphrase that the daemon could not be given again.
+    #[error("the passphrase in {0} can be read once only: name a file that stays")]
+    ReadOnce(PathBuf),
+    /// The clear domain key, which lies sealed already.
+    #[error("the domain key is sealed, and {path}, which may be overwritten by now, cannot be removed")]
+    NotRemoved {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Where a passphrase or the domain key comes from.
     #[error(transparent)]
     DomainKey(#[from] DomainKeyError),
